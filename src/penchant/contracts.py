@@ -1,0 +1,143 @@
+"""What each kind of plug-in must give, one Protocol a kind; plug-ins conform by shape, not by inheritance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from penchant.records import Batch, Completion, Document, Prompt, Segment
+
+__all__ = ["Context", "Judgement", "Mark", "Measure", "Objective", "Reward", "Signal", "Source", "Spot", "Task", "Term"]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What `build(options, context)` is handed; a plug-in reaches for nothing else."""
+
+    seed: int = 0
+    tokenizer: Any = None
+    task: Task | None = None
+    build: Callable[[str, str, Mapping[str, Any]], Any] | None = None  # kind, name, options -> plug-in
+
+
+class Signal(Protocol):
+    """`signals/NAME.py`: `build(options, context)` gives a function from ALL segments of ONE document, in order, to
+    one float each, higher is better. The module also states RANGE, LANGUAGES (an ISO list or "any") and REMOTE.
+    """
+
+    def __call__(self, segments: Sequence[Segment]) -> list[float]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A place in a document where a prompt ends, and what its task must remember to judge a completion there."""
+
+    end: int
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Something found in a judged text: its line (from 1, in the judged text), a code and a few words."""
+
+    line: int
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """What a measure means: `better` is "lower", "higher" or "" (neither)."""
+
+    help: str
+    better: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """One completion judged.
+
+    Attributes:
+        measures: name -> (numerator, denominator); a value over many completions is sum / sum.
+            Every task gives `reward` (in [0, 1] or documented, denominator 1).
+        text: the part of the completion that was judged (a tail after the function's end is cut off).
+        credit: how many characters of the completion earn credit or blame in training.
+        marks: what was found, for the report.
+    """
+
+    measures: Mapping[str, tuple[float, float]]
+    text: str
+    credit: int
+    marks: tuple[Mark, ...] = ()
+
+
+class Task(Protocol):
+    """`tasks/NAME.py`: where prompts end in a document, and how a completion is judged."""
+
+    measures: Mapping[str, Measure]
+
+    def spots(self, document: Document) -> list[Spot]: ...
+
+    def judge(self, prompt: Prompt, text: str, stop: str) -> Judgement: ...
+
+
+class Reward(Protocol):
+    """`rewards/NAME.py`: one float (or None: no verdict, masked) a completion."""
+
+    def __call__(
+        self, prompts: Sequence[Prompt], completions: Sequence[Completion], **columns: Any
+    ) -> list[float | None]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One component of a loss: a sum (tensor, with gradient) over `weight` units, and statistics as (sum, count)."""
+
+    sum: Any
+    weight: float
+    stats: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+
+
+class Objective(Protocol):
+    """`objectives/NAME.py`: asks for quantities, returns sums; the loop divides once by the totals of all batches."""
+
+    quantities: tuple[str, ...]
+
+    def totals(self, batches: Sequence[Batch]) -> dict[str, float]: ...
+
+    def loss(self, quantities: Mapping[str, Any], batch: Batch) -> dict[str, Term]: ...
+
+
+class Source(Protocol):
+    """Where batches come from; RL is a source that samples. Its state is handed over at each checkpoint."""
+
+    def next(self, step: int) -> tuple[list[Batch], dict[str, float]]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
+
+
+@dataclass(frozen=True)
+class StageContext:
+    """What a stage function is handed besides its options.
+
+    Attributes:
+        name: the stage's name in the recipe.
+        folder: where it writes; it may hold an unfinished earlier attempt to go on from.
+        inputs: role -> folder of a finished stage.
+        seed, threads: fixed for the run; threads are intra-op threads of torch.
+        stop: returns the number of a signal that asked to stop, or 0; long stages look at it between steps,
+            save, and raise Stopped.
+        note: shows one line to the person (stderr), and keeps it in the run's log.
+    """
+
+    name: str
+    folder: Path
+    inputs: Mapping[str, Path]
+    seed: int
+    threads: int
+    stop: Callable[[], int]
+    note: Callable[[str], None]

@@ -1,0 +1,119 @@
+"""The records that walk from floor to floor: frozen, slotted, without behaviour beyond their own shape."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Batch", "Completion", "Document", "Prompt", "Rollout", "Segment"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a document that a signal scores: a line, a sentence or the whole.
+
+    `document_text` and `start` let a signal see the surroundings (a style rule needs the whole file).
+    """
+
+    text: str
+    start: int
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One text with where it came from, cut into segments, each with a score by signal.
+
+    Attributes:
+        source: the file (or file#row) it came from; the cluster of every interval.
+        text: the text; segments cover it without gaps.
+        ends: the character offset at which each segment ends (the last is `len(text)`).
+        scores: signal name -> one float a segment, higher is better.
+        columns: the user's own columns, never renamed.
+    """
+
+    source: str
+    text: str
+    ends: tuple[int, ...] = ()
+    scores: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+    def segments(self) -> list[str]:
+        """The text of each segment, in order; their concatenation is `text`."""
+        starts = (0, *self.ends[:-1])
+        return [self.text[a:b] for a, b in zip(starts, self.ends, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a policy continues.
+
+    Attributes:
+        ids: token ids, control tokens included.
+        text: the same as text, control tokens left out.
+        source: the file it came from (the cluster of intervals).
+        columns: what the task needs to judge a completion (`header`, `indent`, `reference`, ...).
+    """
+
+    ids: tuple[int, ...]
+    text: str
+    source: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """What a policy wrote: ids as sampled (never retokenised), and the log-prob of each.
+
+    Attributes:
+        ids: token ids, forced (inserted) tokens included; length T.
+        logprobs: float32 [T], of the policy's own distribution at its temperature; 0 at forced tokens.
+        forced: bool [T], True where the token was inserted and not chosen.
+        text: decoded text, special tokens left out.
+        stop: "end" (an end token), "stop" (a stop string) or "length" (the limit).
+    """
+
+    ids: tuple[int, ...]
+    logprobs: np.ndarray
+    forced: np.ndarray
+    text: str
+    stop: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rollout:
+    """A prompt, one completion, its reward and its parts."""
+
+    prompt: Prompt
+    completion: Completion
+    reward: float
+    parts: Mapping[str, float]
+    advantage: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A flat batch of token sequences: no padding, N labels that point at hidden states.
+
+    Attributes:
+        inputs: int64 [T], token ids of all sequences one after the other.
+        positions: int64 [T], position of each token in its own sequence.
+        lengths: int64 [S], length of each sequence; they sum to T.
+        labels: int64 [N], the token each label asks for.
+        at: int64 [N], index into [T] of the hidden state that answers label n.
+        unit: int64 [N], the sequence (0..S-1) that label n belongs to.
+        columns: float32 [N] by label (`advantages`, `rollout_logprobs`, `reference_logprobs`, `weight`, ...).
+        temperature: what logits are divided by before the softmax (part of the policy).
+    """
+
+    inputs: np.ndarray
+    positions: np.ndarray
+    lengths: np.ndarray
+    labels: np.ndarray
+    at: np.ndarray
+    unit: np.ndarray
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+    temperature: float = 1.0
