@@ -107,6 +107,7 @@ class Batch:
         unit: int64 [N], the sequence (0..S-1) that label n belongs to.
         columns: float32 [N] by label (`advantages`, `rollout_logprobs`, `reference_logprobs`, `weight`, ...).
         temperature: what logits are divided by before the softmax (part of the policy).
+        banned: token ids that the policy cannot choose (left out of its softmax).
     """
 
     inputs: np.ndarray
@@ -117,3 +118,4 @@ class Batch:
     unit: np.ndarray
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     temperature: float = 1.0
+    banned: tuple[int, ...] = ()

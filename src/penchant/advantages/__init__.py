@@ -1,0 +1,1 @@
+"""Advantages: pure functions from rewards to credit, one file each."""

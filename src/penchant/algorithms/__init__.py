@@ -1,0 +1,1 @@
+"""Algorithms: one file each, that picks a source, an advantage and an objective."""

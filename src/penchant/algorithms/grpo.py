@@ -1,0 +1,36 @@
+"""GRPO: several samples a prompt, each against the mean of its group; no value model. Take it first.
+
+Shao et al. 2024, "DeepSeekMath", section 4; losses summed over all tokens of the step as in DAPO (Yu et al. 2025, eq. 8).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from penchant.advantages.group import group_advantages
+from penchant.contracts import Context
+from penchant.objectives import policy_gradient
+
+__all__ = ["Options", "build"]
+
+
+class Options(BaseModel, extra="forbid"):
+    """Options of GRPO (names as in TRL)."""
+
+    beta: float = Field(0.1, ge=0, description="weight of the KL to the start")
+    epsilon: float = Field(0.2, gt=0, description="how far the ratio may move below 1 (and above, unless epsilon_high)")
+    epsilon_high: float | None = None
+    std_floor: float = Field(0.1, ge=0, description="added to the group's standard deviation")
+
+
+def build(options: Options, context: Context) -> tuple[Any, Any]:
+    """(advantages of rewards [groups, samples], objective)."""
+
+    def advantages(rewards: np.ndarray) -> np.ndarray:
+        return group_advantages(rewards, options.std_floor)
+
+    surrogate = policy_gradient.Options(beta=options.beta, epsilon=options.epsilon, epsilon_high=options.epsilon_high)
+    return advantages, policy_gradient.build(surrogate, context)

@@ -1,0 +1,78 @@
+"""Prompts of a task from prepared documents: found once as (document, spot), made when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from penchant.contracts import Spot, Task
+from penchant.errors import DataRejected
+from penchant.records import Document, Prompt
+from penchant.runtime.random import stream
+from penchant.text.control import labels
+from penchant.text.prompts import make_prompt
+from penchant.text.tokenizer import Tokenizer
+
+__all__ = ["PromptSet"]
+
+
+class PromptSet:
+    """All prompts that a task finds in documents, in an endless seeded order.
+
+    Args:
+        ask: the control token of the last segment (and while sampling); the others keep their own. None: no control tokens.
+        signal, threshold: what the other segments' tokens come from.
+    """
+
+    def __init__(
+        self,
+        documents: Sequence[Document],
+        task: Task,
+        tokenizer: Tokenizer,
+        max_tokens: int,
+        ask: str | None,
+        signal: str,
+        threshold: float,
+        seed: int,
+    ):
+        self.places: list[tuple[Document, Spot]] = [(d, spot) for d in documents for spot in task.spots(d)]
+        if not self.places:
+            raise DataRejected("the task finds no prompt in the data", "choose another task=, or give other text")
+        self.tokenizer, self.max_tokens, self.ask = tokenizer, max_tokens, ask
+        self.signal, self.threshold, self.seed = signal, threshold, seed
+        self._labels: dict[str, list[str]] = {}
+        self.too_long = 0
+
+    def _make(self, document: Document, spot: Spot) -> Prompt | None:
+        if self.ask is None:
+            return make_prompt(document, spot, self.tokenizer, self.max_tokens)
+        if document.source not in self._labels:
+            self._labels[document.source] = labels(document, self.signal, self.threshold)
+        return make_prompt(
+            document, spot, self.tokenizer, self.max_tokens, self._labels[document.source], last=self.ask
+        )
+
+    def __iter__(self) -> Iterator[Prompt]:
+        """One epoch after the other, each in an order of its own."""
+        return self.start(0, 0)
+
+    def start(self, epoch: int, place: int) -> Iterator[Prompt]:
+        """From a place on; headers longer than `max_tokens` are left out and counted in `too_long`."""
+        while True:
+            order = stream(self.seed, "prompts", epoch).permutation(len(self.places))
+            usable = 0
+            for at in range(place, len(order)):
+                self.epoch, self.place = epoch, at + 1
+                prompt = self._make(*self.places[int(order[at])])
+                if prompt is None:
+                    self.too_long += 1
+                else:
+                    usable += 1
+                    yield prompt
+            if place == 0 and not usable:
+                raise DataRejected("every prompt is longer than prompt_tokens", "raise prompt_tokens=")
+            epoch, place = epoch + 1, 0
+
+    def take(self, count: int, seed_offset: int = 0) -> list[Prompt]:
+        """The first `count` prompts of the order (for evaluation), at most as many as there are."""
+        found = self.start(seed_offset, 0)
+        return [next(found) for _ in range(min(count, len(self.places)))]

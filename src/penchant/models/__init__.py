@@ -1,0 +1,1 @@
+"""Decoders and the quantities that objectives ask of them."""

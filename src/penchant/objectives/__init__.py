@@ -1,0 +1,1 @@
+"""Objectives: pure functions from quantities to sums, one file each."""

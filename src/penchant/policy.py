@@ -1,0 +1,126 @@
+"""A model with its tokenizer, ready to use: `load(folder)` gives `.generate`, `.logprobs` and `.score`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penchant import registry
+from penchant.contracts import Context
+from penchant.errors import InputError
+from penchant.models.decoder import Decoder
+from penchant.models.load import load_model
+from penchant.models.quantities import sequence_logprobs
+from penchant.records import Segment
+from penchant.sampling.engine import generate
+from penchant.text.tokenizer import Tokenizer
+
+__all__ = ["Policy", "load"]
+
+
+class Policy:
+    """A decoder and its tokenizer."""
+
+    def __init__(self, model: Decoder, tokenizer: Tokenizer, folder: Path):
+        self.model, self.tokenizer, self.folder = model, tokenizer, folder
+
+    def _prompt(self, text: str, ask: str | None) -> list[int]:
+        """Ids of a prompt; with `ask`, each line is led by the control token, as in training."""
+        head = [self.tokenizer.eos_id]
+        if ask is None:
+            return head + self.tokenizer.encode(text)
+        control = self.control(ask)
+        for line in text.splitlines(keepends=True):
+            head += [control, *self.tokenizer.encode(line)]
+        return head if text and not text.endswith("\n") else [*head, control]
+
+    def control(self, ask: str) -> int:
+        """The id of a control token.
+
+        Raises:
+            InputError: the tokenizer has no such token.
+        """
+        if ask not in self.tokenizer.control_ids:
+            raise InputError(
+                f"there is no control token {ask!r}",
+                f"ask for one of {', '.join(self.tokenizer.control_ids) or 'none'}",
+                file=self.folder,
+            )
+        return self.tokenizer.control_ids[ask]
+
+    def generate(
+        self,
+        prompts: str | Sequence[str],
+        max_new_tokens: int = 64,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        n: int = 1,
+        ask: str | None = None,
+        seed: int = 0,
+    ) -> list[str]:
+        """Sample `n` completions of each prompt; the texts come in the prompts' order, n in a row.
+
+        Args:
+            ask: a control token (`good`, `bad`) that leads each line, in the prompt and while sampling.
+
+        Raises:
+            InputError: a prompt does not fit the context, or there is no such control token.
+        """
+        texts = [prompts] if isinstance(prompts, str) else list(prompts)
+        tokenizer = self.tokenizer
+        insert = None
+        if ask is not None and tokenizer.newline_id is not None:
+            insert = {tokenizer.newline_id: self.control(ask)}
+        found = generate(
+            self.model,
+            [self._prompt(text, ask) for text in texts for _ in range(n)],
+            max_new_tokens=max_new_tokens,
+            end=[tokenizer.eos_id],
+            temperature=temperature,
+            top_p=top_p,
+            top_k=top_k,
+            ban=[i for i in tokenizer.special_ids if i != tokenizer.eos_id],
+            insert=insert,
+            seed=seed,
+        )
+        return [tokenizer.decode(list(s.ids)) for s in found]
+
+    def logprobs(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """The log-prob (nats) of each token of each text, given those before: float32 [tokens]."""
+        head = [self.tokenizer.eos_id]
+        return sequence_logprobs(self.model, [head + self.tokenizer.encode(text) for text in texts])
+
+    def score(self, texts: Sequence[str], signal: str = "style", **options: Any) -> list[list[float]]:
+        """What a preference signal says of each line of each text, higher is better."""
+        module = registry.load("signals", signal)
+        score = module.build(module.Options(**options), Context())
+        found = []
+        for text in texts:
+            lines = text.splitlines(keepends=True)
+            starts = np.cumsum([0, *map(len, lines)])
+            found.append(score([Segment(line, int(start)) for line, start in zip(lines, starts, strict=False)]))
+        return found
+
+
+def load(folder: str | Path, dtype: str = "auto", device: str = "auto") -> Policy:
+    """Load a model folder, or a run folder's or stage folder's `model/`.
+
+    Args:
+        dtype: `auto` keeps the saved format; `bfloat16` or `float32` converts.
+
+    Raises:
+        InputError: there is no model there. CorruptCheckpoint: it cannot be read.
+    """
+    from penchant.runtime.device import device_name
+    from penchant.runtime.precision import resolve_dtype
+
+    path = Path(folder)
+    for inner in (path, path / "model", path / "models" / "tuned", path / "models" / "mle"):
+        if (inner / "config.json").is_file():
+            kind = None if dtype == "auto" else resolve_dtype(dtype)
+            return Policy(load_model(inner, kind, device_name(device)), Tokenizer.load(inner), inner)
+    raise InputError("no model here (config.json)", "give a model folder or a finished run", file=path)

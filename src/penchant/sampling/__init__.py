@@ -1,0 +1,1 @@
+"""Sampling from a policy, with the log-probs of what was sampled."""

@@ -1,0 +1,200 @@
+"""Tune a policy by reinforcement learning on a task's prompts: sample, reward, credit, update."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import numpy as np
+from pydantic import BaseModel, Field
+
+from penchant import console, registry
+from penchant.batches.prompts import PromptSet
+from penchant.batches.rollouts import Rollouts, Sampling, score
+from penchant.contracts import Context, StageContext
+from penchant.data.store import read_documents
+from penchant.errors import InputError
+from penchant.files import read_json
+from penchant.models.load import load_model
+from penchant.runs.recorder import StageRecorder
+from penchant.runtime.device import device_name, set_threads
+from penchant.runtime.precision import resolve_dtype
+from penchant.text.control import resolve_threshold
+from penchant.text.tokenizer import Tokenizer
+from penchant.training.loop import TrainingPlan, train
+from penchant.training.optimizer import Optimizer, OptimizerOptions
+from penchant.training.trackers import TrackerName, hooks
+
+__all__ = ["Options", "plan", "run"]
+
+
+class Options(BaseModel, extra="forbid"):
+    """How a policy is tuned (names as in TRL where it has them)."""
+
+    algorithm: str = "grpo"
+    algorithm_options: dict[str, Any] = {}
+    task: dict[str, Any] = {"name": "function_body"}
+    rewards: list[dict[str, Any]] = [{"name": "task"}, {"name": "diversity"}]
+    combine: Literal["product", "sum"] = "product"
+    ask: str | None = Field("good", description="control token that is asked for; null for a plain model")
+    signal: str = "style"
+    threshold: float | str = 0.0
+    steps: int = Field(24, ge=1)
+    batch_size: int = Field(128, ge=2, description="completions in one optimizer step")
+    num_generations: int = Field(8, ge=2, description="samples of one prompt")
+    micro_batch_size: int = Field(32, ge=1, description="completions in one forward")
+    prompt_tokens: int = Field(72, ge=1, description="text tokens of a prompt")
+    max_completion_length: int = Field(96, ge=1, description="chosen tokens of a completion")
+    temperature: float = Field(0.8, gt=0)
+    max_clipped_ratio: float = Field(0.5, description="more completions cut at the limit than that stop the run")
+    optimizer: OptimizerOptions = OptimizerOptions(
+        learning_rate=3e-3, adam_learning_rate=1e-3, weight_decay=0.0, schedule="constant"
+    )
+    dtype: Literal["auto", "bfloat16", "float32"] = "auto"
+    device: str = "auto"
+    eval_steps: int = 8
+    eval_prompts: int = Field(64, ge=1, description="validation prompts of each evaluation")
+    save_steps: int = 4
+    keep: Literal["last", "best"] = Field("last", description="which checkpoint is published (best: validation reward)")
+    on_not_finite: Literal["skip", "halt", "rollback"] = "skip"
+    trackers: list[TrackerName] = []
+    project: str = "penchant"
+
+
+def plan(options: Options, context: StageContext) -> dict[str, Any]:
+    """What a run would take: completions' tokens, and a rough time."""
+    tokens = options.steps * options.batch_size * (options.max_completion_length + options.prompt_tokens)
+    return {"tokens": tokens, "seconds": tokens / 9000, "disk": 100 << 20, "memory": 2 << 30}
+
+
+def plug(kind: str, entry: Mapping[str, Any], context: Context) -> Any:
+    """Build the plug-in of a recipe entry `{name, ...options}`.
+
+    Raises:
+        InputError: an option is unknown or has the wrong type.
+    """
+    from pydantic import ValidationError
+
+    name = entry["name"]
+    module = registry.load(kind, name)
+    try:
+        options = module.Options(**{k: v for k, v in entry.items() if k not in ("name", "weight")})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"{kind.removesuffix('s')} {name}: option {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"its options are {', '.join(module.Options.model_fields) or 'none'}",
+        ) from error
+    return module.build(options, context)
+
+
+def build_context(seed: int, tokenizer: Tokenizer, task: Mapping[str, Any]) -> Context:
+    """A context whose task is built, and that can build further plug-ins."""
+    base = Context(seed=seed, tokenizer=tokenizer)
+    base = Context(seed=seed, tokenizer=tokenizer, build=lambda kind, name, o: plug(kind, {"name": name, **o}, base))
+    return Context(seed=seed, tokenizer=tokenizer, task=plug("tasks", task, base), build=base.build)
+
+
+class Validation:
+    """The reward on validation prompts, without factors over the batch."""
+
+    def __init__(self, source: Rollouts, prompts: PromptSet, count: int):
+        self.source, self.prompts = source, prompts.take(count)
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """`eval_reward`: the mean of the first reward (the task's own) on prompts nothing is trained on."""
+        s = self.source
+        completions = s.sampling.complete(s.model, s.tokenizer, self.prompts, s.seed + 1, 0)
+        judged = [s.task.judge(p, c.text, c.stop) for p, c in zip(self.prompts, completions, strict=True)]
+        name, pair = next(iter(s.rewards.items()))
+        values, _ = score({name: pair}, self.prompts, completions, judged, "sum")
+        return {"eval_reward": float(np.nanmean(values))}
+
+
+def run(options: Options, context: StageContext) -> dict[str, Any]:
+    """Tune in `context.folder`, going on from its newest checkpoint; publishes `model/`.
+
+    Inputs: `data` (a prepare folder) and `model` (a stage folder with `model/`, or a model folder).
+    """
+    set_threads(context.threads)
+    if options.batch_size % options.num_generations:
+        raise InputError(
+            f"batch_size {options.batch_size} is not a multiple of num_generations {options.num_generations}",
+            "make it one, so that every prompt has all its samples",
+        )
+    folder = context.inputs["model"]
+    folder = folder / "model" if (folder / "model").is_dir() else folder
+    tokenizer = Tokenizer.load(folder)
+    device = device_name(options.device)
+    model = load_model(folder, resolve_dtype(options.dtype, device), device)
+    plugins = build_context(context.seed, tokenizer, options.task)
+    assert plugins.task is not None
+    advantages, objective = plug("algorithms", {"name": options.algorithm, **options.algorithm_options}, plugins)
+    reference = copy.deepcopy(model).requires_grad_(False) if getattr(objective, "beta", 0) else None
+    data = context.inputs["data"]
+    threshold = 0.0
+    if options.ask is not None:
+        threshold = resolve_threshold(options.threshold, read_json(data / "summary.json"), options.signal)
+    sets = {
+        split: PromptSet(
+            read_documents(data / f"{split}.parquet"),
+            plugins.task,
+            tokenizer,
+            options.prompt_tokens,
+            options.ask,
+            options.signal,
+            threshold,
+            context.seed,
+        )
+        for split in ("train", "validation")
+    }
+    insert = {}
+    if options.ask is not None and tokenizer.newline_id is not None:
+        insert = {tokenizer.newline_id: tokenizer.control_ids[options.ask]}
+    ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
+    sampling = Sampling(options.max_completion_length, options.temperature, (tokenizer.eos_id,), ban, insert)
+    rewards = {
+        entry["name"]: (plug("rewards", entry, plugins), float(entry.get("weight", 1.0))) for entry in options.rewards
+    }
+    source = Rollouts(
+        model,
+        reference,
+        tokenizer,
+        plugins.task,
+        sets["train"],
+        rewards,
+        advantages,
+        sampling,
+        batch_size=options.batch_size,
+        num_generations=options.num_generations,
+        micro_batch_size=options.micro_batch_size,
+        how=options.combine,
+        seed=context.seed,
+        folder=context.folder,
+        max_clipped_ratio=options.max_clipped_ratio,
+    )
+    validation = Validation(source, sets["validation"], options.eval_prompts)
+    recorder = StageRecorder(
+        context,
+        model,
+        tokenizer.save,
+        ban,
+        best="-eval_reward" if options.keep == "best" else None,
+        hooks=hooks(options.trackers, context.folder, options.project, context.name, context.note),
+    )
+    the_plan = TrainingPlan(
+        source, objective, options.steps, validation, options.eval_steps, options.save_steps, options.on_not_finite
+    )
+    skipped = train(
+        model, Optimizer(model, options.optimizer, options.steps), the_plan, recorder, console.report_progress
+    )
+    return {
+        "algorithm": options.algorithm,
+        "steps": options.steps,
+        "published_step": recorder.publish(),
+        "prompts": len(sets["train"].places),
+        "prompts_too_long": sets["train"].too_long,
+        "skipped_steps": skipped,
+        "completions": options.steps * options.batch_size,
+    }

@@ -1,0 +1,167 @@
+"""THE loop: every stage that trains runs through it.
+
+An objective returns sums; they are divided once, by the totals of all micro-batches of the step, so no gradient depends
+on how the step was cut.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+import torch
+
+from penchant.contracts import Objective, Source, Term
+from penchant.errors import NotFinite, Stopped
+from penchant.models.decoder import Decoder
+from penchant.models.quantities import quantities
+from penchant.records import Batch
+from penchant.training.optimizer import Optimizer
+
+__all__ = ["Recorder", "TrainingPlan", "train"]
+
+
+@dataclass
+class TrainingPlan:
+    """What differs between stages.
+
+    Attributes:
+        source: gives the micro-batches of a step and its statistics.
+        objective: turns quantities into sums.
+        steps: optimizer steps in all.
+        evaluate: called every `eval_steps` and at the end; returns metrics (it cannot change training).
+        eval_steps, save_steps: how often; the last step is always both.
+        on_not_finite: what a non-finite loss or gradient does: `skip` the step, `halt`, or `rollback` to the last
+            checkpoint and skip that step's batch.
+    """
+
+    source: Source
+    objective: Objective
+    steps: int
+    evaluate: Callable[[int], dict[str, float]] | None = None
+    eval_steps: int = 100
+    save_steps: int = 100
+    on_not_finite: Literal["skip", "halt", "rollback"] = "skip"
+    state: dict[str, Any] = field(default_factory=dict)
+
+
+class Recorder(Protocol):
+    """What the loop asks of a run: where to go on, where to put metrics and checkpoints, when to stop."""
+
+    def resume(self) -> Mapping[str, Any] | None: ...
+
+    def metrics(self, row: dict[str, Any]) -> None: ...
+
+    def checkpoint(self, step: int, state: dict[str, Any], metrics: Mapping[str, float]) -> None: ...
+
+    def stop(self) -> int: ...
+
+
+def gradient_step(model: Decoder, objective: Objective, batches: Sequence[Batch]) -> dict[str, float]:
+    """Accumulate the gradient of one optimizer step; returns the loss, its components and their statistics."""
+    totals = objective.totals(batches)
+    sums: dict[str, float] = {}
+    stats: dict[str, tuple[float, float]] = {}
+    for batch in batches:
+        terms: Mapping[str, Term] = objective.loss(quantities(model, batch, objective.quantities), batch)
+        loss = torch.stack([term.sum / totals[name] for name, term in terms.items()]).sum()
+        loss.backward()
+        for name, term in terms.items():
+            sums[name] = sums.get(name, 0.0) + float(term.sum.detach()) / totals[name]
+            for key, (value, count) in term.stats.items():
+                had = stats.get(key, (0.0, 0.0))
+                stats[key] = (had[0] + value, had[1] + count)
+    means = {key: value / max(count, 1.0) for key, (value, count) in stats.items()}
+    return {"loss": sum(sums.values()), **({f"loss/{k}": v for k, v in sums.items()} if len(sums) > 1 else {}), **means}
+
+
+class _Position:
+    """Where a run stands, and how to save and restore that."""
+
+    def __init__(self, model: Decoder, optimizer: Optimizer, plan: TrainingPlan):
+        self.model, self.optimizer, self.plan = model, optimizer, plan
+        self.step, self.tokens, self.skipped = 0, 0, 0
+        self.given_up: set[int] = set()  # steps whose batch a rollback leaves out
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "step": self.step,
+            "num_tokens": self.tokens,
+            "skipped": self.skipped,
+            "model": dict(self.model.state_dict()),
+            "optimizer": self.optimizer.state_dict(),
+            "source": self.plan.source.state_dict(),
+            "plan": self.plan.state,
+        }
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        self.model.load_state_dict(saved["model"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.plan.source.load_state_dict(saved["source"])
+        self.plan.state.update(saved["plan"])
+        self.step, self.tokens, self.skipped = saved["step"], saved["num_tokens"], saved["skipped"]
+
+    def update(self, loss: float, norm: float, recorder: Recorder) -> float | None:
+        """Move the weights, or leave the step out; returns the learning rate, or None after a rollback."""
+        if math.isfinite(loss) and math.isfinite(norm) and self.step not in self.given_up:
+            return self.optimizer.step(self.step, norm)
+        self.optimizer.clear()
+        if self.plan.on_not_finite == "skip" or self.step in self.given_up:
+            self.skipped += 1
+            return 0.0
+        saved = recorder.resume() if self.plan.on_not_finite == "rollback" else None
+        if saved is None:
+            raise NotFinite(
+                f"loss {loss} with gradient norm {norm} at step {self.step}",
+                "lower learning_rate, or set on_not_finite=skip; the last checkpoint is good",
+            )
+        self.given_up.add(self.step)
+        self.restore(saved)
+        return None
+
+
+def train(
+    model: Decoder,
+    optimizer: Optimizer,
+    plan: TrainingPlan,
+    recorder: Recorder,
+    progress: Callable[..., None] = lambda *a, **k: None,
+) -> int:
+    """Run the remaining steps of a plan; returns the number of steps that were skipped.
+
+    Raises:
+        NotFinite: the loss or gradient is not finite and the plan says halt, or there is nothing to roll back to.
+        Stopped: a signal asked to stop; the state was saved first.
+    """
+    at = _Position(model, optimizer, plan)
+    if (saved := recorder.resume()) is not None:
+        at.restore(saved)
+    while at.step < plan.steps:
+        start = time.perf_counter()
+        model.train()
+        batches, extra = plan.source.next(at.step)
+        row = gradient_step(model, plan.objective, batches) if batches else {"loss": 0.0}
+        norm = optimizer.gradients()
+        rate = at.update(row["loss"], norm, recorder)
+        if rate is None:
+            continue
+        counted = sum(len(b.labels) for b in batches)
+        at.step, at.tokens = at.step + 1, at.tokens + counted
+        seconds = time.perf_counter() - start
+        row |= {"step": at.step, "learning_rate": rate, "grad_norm": norm, "num_tokens": at.tokens}
+        row |= extra | {"skipped": at.skipped, "step_seconds": seconds, "tokens_per_second": counted / seconds}
+        stopping, last = recorder.stop(), at.step == plan.steps
+        found: dict[str, float] = {}
+        if plan.evaluate is not None and (at.step % plan.eval_steps == 0 or last):
+            model.eval()
+            found = plan.evaluate(at.step)
+        recorder.metrics(row | found)
+        progress(at.step, plan.steps, loss=row["loss"], tokens_per_second=row["tokens_per_second"], **found)
+        if at.step % plan.save_steps == 0 or last or stopping:
+            recorder.checkpoint(at.step, at.state(), found)
+        if stopping and not last:
+            raise Stopped(stopping)
+    return at.skipped
