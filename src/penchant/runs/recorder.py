@@ -1,0 +1,106 @@
+"""What the loop asks of a run, answered with files: resume, metrics, checkpoints, the best one, the published model."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from penchant.contracts import StageContext
+from penchant.files import append_json_lines, folder_aside, read_json_lines, writing
+from penchant.models.decoder import Decoder
+from penchant.models.load import save_model
+from penchant.runs import checkpoint
+
+__all__ = ["StageRecorder"]
+
+
+class StageRecorder:
+    """Records one training stage in its folder.
+
+    Args:
+        best: the metric whose smallest value marks the best checkpoint (`-name` for the largest), or None for the last.
+        write_tokenizer: writes the tokenizer's files into a folder.
+        hooks: called with each metrics row (trackers).
+    """
+
+    def __init__(
+        self,
+        context: StageContext,
+        model: Decoder,
+        write_tokenizer: Callable[[Path], None],
+        suppress: tuple[int, ...] = (),
+        best: str | None = None,
+        hooks: tuple[Callable[[dict[str, Any]], None], ...] = (),
+    ):
+        self.context, self.model, self.write_tokenizer = context, model, write_tokenizer
+        self.suppress, self.metric, self.hooks = suppress, best, hooks
+        self.best_step: int | None = None
+        self.best_value = 1e300  # JSON has no infinity
+
+    def _model_files(self, folder: Path) -> None:
+        save_model(self.model, folder, self.suppress)
+        self.write_tokenizer(folder)
+
+    def resume(self) -> dict[str, Any] | None:
+        """The newest good checkpoint's state, or None; lines and files from after it are cut."""
+        folder = self.context.folder
+        found = checkpoint.latest(folder, self.context.note)
+        step = 0
+        state = None
+        if found is not None:
+            state = checkpoint.load_state(found)
+            step = state["step"]
+            self.best_step, self.best_value = state["best_step"], state["best_value"]
+            self.context.note(f"{self.context.name}: going on from step {step}")
+        for name in ("metrics.jsonl", "samples.jsonl"):
+            rows = [row for row in read_json_lines(folder / name) if row["step"] <= step]
+            with writing(folder / name, "w"):
+                pass
+            append_json_lines(folder / name, rows)
+        for path in folder.glob("rollouts/*.parquet"):
+            if int(path.stem) > step:
+                path.unlink()
+        return state
+
+    def metrics(self, row: dict[str, Any]) -> None:
+        """Append one row to metrics.jsonl and hand it to the trackers."""
+        append_json_lines(self.context.folder / "metrics.jsonl", [row])
+        for hook in self.hooks:
+            hook(row)
+
+    def checkpoint(self, step: int, state: dict[str, Any], metrics: Mapping[str, float]) -> None:
+        """Save, note whether it is the best, and remove what is no longer needed."""
+        name = (self.metric or "").removeprefix("-")
+        if name in metrics:
+            value = metrics[name] * (-1 if (self.metric or "").startswith("-") else 1)
+            if value < self.best_value:
+                self.best_step, self.best_value = step, value
+        state = state | {"best_step": self.best_step, "best_value": self.best_value}
+        for file in ("metrics.jsonl", "samples.jsonl"):
+            if (self.context.folder / file).exists():
+                handle = os.open(self.context.folder / file, os.O_RDONLY)
+                os.fsync(handle)
+                os.close(handle)
+        if not (self.context.folder / f"checkpoint-{step}").exists():
+            checkpoint.save(self.context.folder, step, state, self._model_files)
+        checkpoint.prune(self.context.folder, best=self.best_step)
+
+    def stop(self) -> int:
+        """The number of a signal that asked to stop, or 0."""
+        return self.context.stop()
+
+    def publish(self) -> int:
+        """Copy the best (else the last) checkpoint's model to `model/`; returns its step."""
+        folder = self.context.folder
+        step = self.best_step if self.best_step is not None else checkpoint.steps(folder)[-1]
+        source = folder / f"checkpoint-{step}"
+        checkpoint.verify(source)
+        shutil.rmtree(folder / "model", ignore_errors=True)
+        with folder_aside(folder / "model") as aside:
+            for path in source.iterdir():
+                if path.is_file() and path.name != "manifest.json":
+                    shutil.copy2(path, aside / path.name)
+        return step
