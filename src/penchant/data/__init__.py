@@ -1,0 +1,1 @@
+"""Rows: read, clean, deduplicate, annotate, split, store, pack. No torch."""

@@ -1,0 +1,47 @@
+"""Train, validation and test by a hash of each row's group, so that adding files moves none from one to another."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+
+from penchant.errors import DataRejected
+
+__all__ = ["NAMES", "position", "split"]
+
+NAMES = ("train", "validation", "test")
+_SALT = "penchant split 1"
+
+
+def position(key: str, salt: str = _SALT) -> float:
+    """Where a key falls in [0, 1): uniform, and the same for ever."""
+    digest = hashlib.sha256(f"{salt}\0{key}".encode("utf-8", "replace")).digest()
+    return int.from_bytes(digest[:8], "big") / 2**64
+
+
+def split(groups: Sequence[str], fractions: tuple[float, float, float] = (0.88, 0.045, 0.075)) -> list[str]:
+    """The part of each row: "train", "validation" or "test"; rows of a group stay together.
+
+    Test is the lowest part of the line, validation the next. Where chance leaves one of them empty (few groups), it
+    gets the group that lies nearest; that is the one case in which adding files can move a group.
+
+    Args:
+        groups: the group of each row (its source, or a column's value).
+        fractions: shares of train, validation, test; at most 1 together, the rest goes to train.
+
+    Raises:
+        DataRejected: fewer than 3 groups: no three parts can be had.
+    """
+    places = sorted((position(g), g) for g in set(groups))
+    if len(places) < 3:
+        raise DataRejected(
+            f"only {len(places)} group(s) of rows, too few for train, validation and test",
+            "give at least 3 files or rows, or another data.group_column",
+        )
+    _, validation, test = fractions
+    parts = {g: "test" if p < test else "validation" if p < test + validation else "train" for p, g in places}
+    for wanted, order in (("test", places), ("train", places[::-1]), ("validation", places)):
+        if wanted not in parts.values():
+            held = list(parts.values())
+            parts[next(g for _, g in order if held.count(parts[g]) > 1)] = wanted
+    return [parts[g] for g in groups]

@@ -1,0 +1,278 @@
+"""Read raw files, clean, deduplicate, score each segment, split by a stable hash, and write Parquet."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from penchant import registry
+from penchant.contracts import Context, Signal, StageContext
+from penchant.data import read as reading_
+from penchant.data.annotate import annotate, check_constant, usable_cores
+from penchant.data.clean import clean, repairer
+from penchant.data.deduplicate import duplicates
+from penchant.data.files import find
+from penchant.data.language import guess_language
+from penchant.data.read import Reading, Row, check_rejects
+from penchant.data.split import NAMES, position, split
+from penchant.data.store import write_documents
+from penchant.data.summary import data_hash, signal_summary, tally
+from penchant.errors import DataRejected, InputError, OptionError, Stopped
+from penchant.files import write_json, writing
+from penchant.records import Document
+from penchant.text.segment import LANGUAGES, segment_ends
+
+__all__ = ["Options", "build_signals", "plan", "run"]
+
+T = TypeVar("T")
+_ROW = "row_source"  # where the row stood, for data that are grouped by a column
+
+
+class Options(BaseModel):
+    """Options of the stage."""
+
+    model_config = ConfigDict(extra="forbid")
+    path: str | list[str] = Field("stdlib", description='"stdlib", a file, folder or glob, or a list of these')
+    text_column: str = Field("text", description="which column holds the text")
+    group_column: str | None = Field(None, description="rows with the same value stay in one part (else: by source)")
+    segment: Literal["line", "sentence", "document"] = Field("line", description="what a signal scores")
+    language: str | None = Field(None, description="ISO code for sentence rules; guessed where not given")
+    signals: list[str | dict[str, Any]] = Field(["style"], description="names, or {name, as, ...options}")
+    min_chars: int = Field(1, ge=0, description="shorter texts are dropped")
+    repair: bool = Field(False, description="repair wrongly decoded prose with ftfy")
+    near_duplicates: float | None = Field(0.8, gt=0, le=1, description="Jaccard similarity; null: exact only")
+    fractions: tuple[float, float, float] = Field((0.88, 0.045, 0.075), description="train, validation, test")
+    max_reject_rate: float = Field(0.01, ge=0, le=1, description="share of bad rows that stops the run")
+    max_document_bytes: int = Field(5_000_000, ge=1, description="a longer text is a bad row")
+    max_documents: int | None = Field(None, ge=3, description="at most this many, chosen by a hash of their source")
+    workers: int | None = Field(None, ge=1, description="processes that score; by default one a core")
+
+    @field_validator("fractions")
+    @classmethod
+    def _shares(cls, value: tuple[float, float, float]) -> tuple[float, float, float]:
+        if min(value) < 0 or not 0 < sum(value) <= 1 + 1e-9:
+            raise ValueError("three shares, none negative, at most 1 together")
+        return value
+
+
+def run(options: Options, context: StageContext) -> dict[str, Any]:
+    """Write `train.parquet`, `validation.parquet`, `test.parquet`, `rejects.jsonl`, `drops.jsonl`, `summary.json`.
+
+    Raises:
+        InputError: a path, column or option is wrong.
+        DataRejected: nothing or too little is usable, too many rows are bad, or a signal is constant.
+        MissingExtra: a signal or `repair` needs a library that is not installed.
+        Stopped: asked to stop; nothing is kept, the stage starts anew.
+    """
+    make = functools.partial(build_signals, tuple(json.dumps(spec) for spec in options.signals), context.seed)
+    about = _about(options.signals, make())  # fails before the work, not after it
+    reading = reading_.read(options.path, options.text_column, options.max_document_bytes)
+    _write_rows(context.folder / "rejects.jsonl", [reject.as_json() for reject in reading.rejects])
+    check_rejects(reading, options.max_reject_rate)
+    _look_for_stop(context)
+    documents, drops = _select(reading, options)
+    if not documents:
+        causes = ", ".join(f"{n} {cause}" for cause, n in tally(d["cause"] for d in drops).items())
+        raise DataRejected(
+            f"no usable row among {reading.count} ({causes or 'nothing read'})",
+            "give data that hold text, or lower data.min_chars",
+            file=options.path if isinstance(options.path, str) else ", ".join(options.path),
+        )
+    languages = _languages(documents, options)
+    documents = [_segmented(d, options.segment, lang) for d, lang in zip(documents, languages, strict=True)]
+    groups = [d.source for d in documents]
+    parts = split(groups, options.fractions)
+    _note(context, reading, documents, drops, languages, about)
+    documents = annotate(
+        documents, make, options.workers or usable_cores(), progress=lambda done: _look_for_stop(context)
+    )
+    check_constant(documents)
+    by_part = {name: [d for d, part in zip(documents, parts, strict=True) if part == name] for name in NAMES}
+    for name, rows in by_part.items():
+        write_documents(context.folder / f"{name}.parquet", rows)
+    _write_rows(context.folder / "drops.jsonl", drops)
+    summary = _summary(options, reading, documents, by_part, drops, languages, about)
+    write_json(context.folder / "summary.json", summary)
+    return {"documents": summary["documents"], "segments": summary["segments"], "data_hash": summary["data_hash"]}
+
+
+def plan(options: Options, context: StageContext) -> dict[str, Any]:
+    """Files, megabytes and about how many seconds a run would take; reads no file's content."""
+    found = find(options.path).sources
+    size = sum(source.path.stat().st_size for source in found if source.path.exists())
+    per_second = 0.5e6 * (options.workers or usable_cores())
+    return {"files": len(found), "megabytes": round(size / 1e6, 1), "seconds": round(2 + size / per_second)}
+
+
+def build_signals(specs: Sequence[str], seed: int = 0) -> dict[str, Signal]:
+    """Signals by the name of their scores, from JSON specs (`"style"` or `{"name": "style", "as": "pep8", ...}`).
+
+    Raises:
+        InputError: no such signal.
+        OptionError: an option is unknown, has the wrong type, or a name comes twice.
+        MissingExtra: its library is not installed.
+    """
+    made: dict[str, Signal] = {}
+    for text in specs:
+        label, name, options = _spec(json.loads(text))
+        module = registry.load("signals", name)
+        try:
+            chosen = module.Options(**options) if hasattr(module, "Options") else options
+        except ValidationError as error:
+            first = error.errors()[0]
+            key = ".".join(str(part) for part in first["loc"])
+            known = ", ".join(module.Options.model_fields)
+            raise OptionError(f"signal {name}: {key}: {first['msg']}", f"its options are {known}") from error
+        if label in made:
+            raise OptionError(f"two signals write the scores {label!r}", "give one of them another name with `as`")
+        made[label] = module.build(chosen, Context(seed=seed))
+    return made
+
+
+def _spec(spec: str | Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
+    """(name of the scores, name of the plug-in, its options)."""
+    if isinstance(spec, str):
+        spec = {"name": spec}
+    options = dict(spec)
+    if not isinstance(name := options.pop("name", None), str):
+        raise OptionError("a signal has no name", "write data.signals: [style] or [{name: style, ...}]")
+    return str(options.pop("as", Path(name).stem if name.endswith(".py") else name)), name, options
+
+
+def _about(specs: Sequence[str | Mapping[str, Any]], made: Mapping[str, Signal]) -> dict[str, dict[str, Any]]:
+    about = {}
+    for label, name, options in map(_spec, specs):
+        module = registry.load("signals", name)
+        languages = getattr(module, "LANGUAGES", "any")
+        about[label] = {
+            "name": name,
+            "options": options,
+            "range": list(getattr(module, "RANGE", (None, None))),
+            "languages": languages if isinstance(languages, str) else list(languages),
+            "help": (module.__doc__ or "").strip().partition("\n")[0],
+        }
+    return about
+
+
+def _select(reading: Reading, options: Options) -> tuple[list[Document], list[dict[str, Any]]]:
+    """Clean rows, drop empty, short and repeated ones; documents sorted by source, and the drops with their causes."""
+    _check_group(reading.rows, options.group_column)
+    repair = repairer() if options.repair else None
+    rows: list[Row] = []
+    texts: list[str] = []
+    drops: list[dict[str, Any]] = []
+
+    def drop(row: Row, cause: str, detail: str) -> None:
+        drops.append({"source": row.source, "row": row.row, "cause": cause, "detail": detail})
+
+    for row in sorted(reading.rows, key=lambda row: (row.path.as_posix(), row.row or 0)):
+        is_python = row.path.name.removesuffix(".gz").endswith(".py")
+        text = clean(repair(row.text) if repair and not is_python else row.text)
+        if not text.strip():
+            drop(row, "empty", "nothing but white space")
+        elif len(text) < options.min_chars:
+            drop(row, "short", f"{len(text)} characters, data.min_chars is {options.min_chars}")
+        else:
+            rows.append(row)
+            texts.append(text)
+    repeated = duplicates([row.source for row in rows], texts, options.near_duplicates)
+    for found in repeated:
+        drop(rows[found.index], found.cause, f"of {rows[found.of].source}, similarity {found.similarity:.2f}")
+    gone = {found.index for found in repeated}
+    kept = sorted((k for k in range(len(rows)) if k not in gone), key=lambda k: rows[k].source)
+    if options.max_documents is not None and len(kept) > options.max_documents:
+        chosen = set(sorted(kept, key=lambda k: position(rows[k].source, "sample"))[: options.max_documents])
+        for k in kept:
+            if k not in chosen:
+                drop(rows[k], "beyond max_documents", f"data.max_documents is {options.max_documents}")
+        kept = [k for k in kept if k in chosen]
+    return [_document(rows[k], texts[k], options.group_column) for k in kept], drops
+
+
+def _check_group(rows: Sequence[Row], column: str | None) -> None:
+    if column is not None and rows and not any(row.columns.get(column) is not None for row in rows):
+        there = ", ".join(map(str, rows[0].columns)) or "none"
+        mend = f"the columns are {there}; name one with data.group_column"
+        raise InputError(f"no row has the column {column!r}", mend, file=rows[0].path)
+
+
+def _document(row: Row, text: str, group_column: str | None) -> Document:
+    """A document whose source is its group: what the split keeps together, and what intervals cluster by."""
+    if group_column is None:
+        return Document(row.source, text, columns=row.columns)
+    value = row.columns.get(group_column)
+    source = row.source if value is None else str(value)
+    return Document(source, text, columns={**row.columns, _ROW: row.source})
+
+
+def _languages(documents: Sequence[Document], options: Options) -> list[str]:
+    return [options.language or guess_language(d.text, d.source) for d in documents]
+
+
+def _segmented(document: Document, unit: str, language: str) -> Document:
+    rules = language if language in LANGUAGES else "en"
+    return Document(document.source, document.text, segment_ends(document.text, unit, rules), {}, document.columns)
+
+
+def _note(
+    context: StageContext,
+    reading: Reading,
+    documents: Sequence[Document],
+    drops: Sequence[Mapping[str, Any]],
+    languages: Sequence[str],
+    about: Mapping[str, Mapping[str, Any]],
+) -> None:
+    counts = ", ".join(f"{n} {c}" for c, n in tally([d["cause"] for d in drops]).items())
+    context.note(f"{len(documents)} documents of {reading.count} rows" + (f" (dropped: {counts})" if counts else ""))
+    if reading.rejects:
+        counts = ", ".join(f"{n} {c}" for c, n in tally(r.cause for r in reading.rejects).items())
+        context.note(f"{len(reading.rejects)} bad rows ({counts}), see {context.folder / 'rejects.jsonl'}")
+    common = Counter(languages).most_common(1)[0][0]
+    for label, facts in about.items():
+        if facts["languages"] != "any" and common not in (*facts["languages"], "und"):
+            served = ", ".join(facts["languages"])
+            context.note(f"signal {label} serves {served}, but most documents look like {common}")
+
+
+def _summary(
+    options: Options,
+    reading: Reading,
+    documents: Sequence[Document],
+    by_part: Mapping[str, Sequence[Document]],
+    drops: Sequence[Mapping[str, Any]],
+    languages: Sequence[str],
+    about: Mapping[str, Mapping[str, Any]],
+) -> dict[str, Any]:
+    return {
+        "documents": {"read": reading.count, "kept": len(documents), **{k: len(v) for k, v in by_part.items()}},
+        "segments": {k: sum(len(d.ends) for d in v) for k, v in by_part.items()},
+        "characters": {k: sum(len(d.text) for d in v) for k, v in by_part.items()},
+        "segment": options.segment,
+        "files": reading.files,
+        "files_passed_over": reading.passed_over,
+        "rejects": tally(reject.cause for reject in reading.rejects),
+        "max_reject_rate": options.max_reject_rate,
+        "drops": tally(d["cause"] for d in drops),
+        "encodings": dict(sorted(reading.encodings.items())),
+        "languages": tally(languages),
+        "signals": {label: signal_summary(by_part["train"], label, facts) for label, facts in about.items()},
+        "data_hash": data_hash(documents),
+    }
+
+
+def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    with writing(path, "w") as handle:
+        for row in rows:
+            line = json.dumps(row, ensure_ascii=False)
+            handle.write(line.encode("utf-8", "replace").decode("utf-8") + "\n")
+
+
+def _look_for_stop(context: StageContext) -> None:
+    if number := context.stop():
+        raise Stopped(number)

@@ -1,0 +1,1 @@
+"""Text to tokens: tokenizer, segments, control tokens, prompts. No torch."""

@@ -1,0 +1,101 @@
+"""Control tokens: from scores to labels, and a document's tokens with a label's token before each segment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from penchant.errors import InputError
+from penchant.records import Document
+from penchant.text.tokenizer import Tokenizer
+
+__all__ = ["BAD", "GOOD", "encode_document", "labels", "resolve_threshold"]
+
+GOOD, BAD = "good", "bad"
+
+
+def resolve_threshold(threshold: float | str, summary: Mapping[str, Any], signal: str) -> float:
+    """A threshold as a number: itself, or a quantile of the signal's scores on train.
+
+    Args:
+        threshold: a number, "median", or "qX" with X a quantile that `prepare` wrote (0.05, 0.75 ...).
+        summary: `summary.json` of `prepare`.
+        signal: the signal's name.
+
+    Raises:
+        InputError: no such signal or quantile.
+    """
+    known = summary.get("signals", {})
+    if signal not in known:
+        raise InputError(
+            f"the data have no scores of a signal {signal!r}",
+            f"there are {', '.join(known) or 'none'}; see data.signals",
+        )
+    if isinstance(threshold, int | float):
+        return float(threshold)
+    quantiles = known[signal]["quantiles"]
+    try:
+        wanted = 0.5 if threshold == "median" else float(threshold.removeprefix("q"))
+        if threshold != "median" and not threshold.startswith("q"):
+            return wanted  # a number written as text
+    except ValueError:
+        wanted = -1.0
+    for key, value in quantiles.items():
+        if float(key) == wanted:
+            return float(value)
+    raise InputError(
+        f"threshold {threshold!r} is neither a number nor a quantile of {signal}",
+        f'give a number, "median", or one of {", ".join(f"q{key}" for key in quantiles)}',
+    )
+
+
+def labels(document: Document, signal: str, threshold: float) -> list[str]:
+    """For each segment "good" where its score is at least the threshold, else "bad".
+
+    Raises:
+        InputError: the document has no scores of that signal.
+    """
+    if signal not in document.scores:
+        raise InputError(
+            f"no scores of signal {signal!r}",
+            f"there are {', '.join(document.scores) or 'none'}; name it in data.signals",
+            file=document.source,
+        )
+    return [GOOD if score >= threshold else BAD for score in document.scores[signal]]
+
+
+def encode_document(
+    document: Document, tokenizer: Tokenizer, labels: Sequence[str] | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids of a document, segment by segment, so that labels never change how the text itself is cut.
+
+    Args:
+        document: with its segments.
+        tokenizer: whose `control_ids` know every label.
+        labels: one a segment; its token stands before the segment. None: no control tokens.
+
+    Returns:
+        ids int32 [T], control bool [T] (True at control tokens). No end token is added.
+
+    Raises:
+        ValueError: not one label a segment.
+        KeyError: a label has no control token.
+    """
+    segments = document.segments() if document.ends else []
+    encoded = tokenizer.encode_batch(segments)
+    if labels is None:
+        ids = np.array([i for piece in encoded for i in piece], dtype=np.int32)
+        return ids, np.zeros(len(ids), dtype=bool)
+    if len(labels) != len(segments):
+        raise ValueError(f"{len(labels)} labels for {len(segments)} segments")
+    flat: list[int] = []
+    starts: list[int] = []
+    for label, piece in zip(labels, encoded, strict=True):
+        starts.append(len(flat))
+        flat.append(tokenizer.control_ids[label])
+        flat.extend(piece)
+    control = np.zeros(len(flat), dtype=bool)
+    control[starts] = True
+    return np.array(flat, dtype=np.int32), control

@@ -1,0 +1,155 @@
+"""Byte-level BPE with the newline a token of its own and reserved control tokens, as a Hugging Face folder."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import tokenizers
+from tokenizers import decoders, models, pre_tokenizers, trainers
+
+from penchant.errors import CorruptCheckpoint, DataRejected, InputError
+from penchant.files import write_json, write_text
+
+__all__ = ["END", "PAD", "Tokenizer", "control_text"]
+
+END, PAD = "<|endoftext|>", "<|pad|>"
+_MINIMUM = 256  # one token for each byte
+
+
+def control_text(name: str) -> str:
+    """How the control token of a name is written: `good` -> `<|good|>`."""
+    return f"<|{name}|>"
+
+
+class Tokenizer:
+    """Text <-> ids. Any text survives `decode(encode(text))`, and no text can become a special token.
+
+    The folder that `save` writes gives the same ids in `transformers.AutoTokenizer`, with one difference that is
+    meant: there, `<|good|>` written in a text is the control token, so that a model can be asked for it; here it is
+    plain characters, because the text is the user's.
+    """
+
+    def __init__(self, backend: tokenizers.Tokenizer):
+        self._backend = backend
+        backend.encode_special_tokens = True  # the text "<|good|>" is encoded as characters
+        special = {t.content: i for i, t in sorted(backend.get_added_tokens_decoder().items()) if t.special}
+        if END not in special or PAD not in special:
+            raise ValueError(f"the tokens {END} and {PAD} are missing")
+        self.eos_id: int = special[END]
+        self.pad_id: int = special[PAD]
+        self.control_ids: dict[str, int] = {t[2:-2]: i for t, i in special.items() if t not in (END, PAD)}
+        self.special_ids: tuple[int, ...] = tuple(sorted(special.values()))
+        self.vocab_size: int = backend.get_vocab_size()
+        newline = backend.encode("\n", add_special_tokens=False).ids
+        self._sizes: np.ndarray | None = None
+        self.newline_id: int | None = newline[0] if len(newline) == 1 else None
+
+    @classmethod
+    def train(cls, texts: Iterable[str], vocab_size: int, control: Sequence[str] = ("good", "bad")) -> Tokenizer:
+        """Learn a vocabulary; the same texts in the same order give the same one.
+
+        Args:
+            texts: what to learn from.
+            vocab_size: at most this many tokens, special ones included (fewer where the texts hold fewer pairs).
+            control: names of control tokens, without `<|` and `|>`.
+
+        Raises:
+            InputError: `vocab_size` is too small for the bytes and the special tokens.
+            DataRejected: no text.
+        """
+        special = [END, PAD, *map(control_text, control)]
+        if vocab_size < _MINIMUM + len(special):
+            raise InputError(
+                f"vocab_size {vocab_size} is too small", f"bytes and special tokens alone are {_MINIMUM + len(special)}"
+            )
+        backend = tokenizers.Tokenizer(models.BPE())
+        backend.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Split("\n", "isolated"),
+                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True),
+            ]
+        )
+        backend.decoder = decoders.ByteLevel()
+        trainer = trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            special_tokens=special,
+            initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+            show_progress=False,
+        )
+        texts = list(texts)
+        if not any(texts):
+            raise DataRejected("no text to train a tokenizer on", "give data with at least one row of text")
+        backend.train_from_iterator(texts, trainer=trainer)
+        return cls(backend)
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Tokenizer:
+        """Read a folder that `save` wrote.
+
+        Raises:
+            InputError: no such folder.
+            CorruptCheckpoint: `tokenizer.json` is missing, broken, or lacks our special tokens.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise InputError("no such folder", "check the path of the tokenizer", file=folder)
+        path = folder / "tokenizer.json"
+        mend = "make the tokenizer again, or take the folder from a backup"
+        if not path.is_file():
+            raise CorruptCheckpoint("the file is missing", mend, file=path)
+        try:
+            return cls(tokenizers.Tokenizer.from_file(str(path)))
+        except Exception as error:  # `tokenizers` raises bare Exception
+            raise CorruptCheckpoint(f"not a tokenizer of ours ({error})", mend, file=path) from error
+
+    def save(self, folder: str | Path) -> None:
+        """Write `tokenizer.json` and `tokenizer_config.json` into a folder, each whole or not at all."""
+        folder = Path(folder)
+        write_text(folder / "tokenizer.json", json.dumps(json.loads(self._backend.to_str()), ensure_ascii=False))
+        write_json(
+            folder / "tokenizer_config.json",
+            {
+                "tokenizer_class": "PreTrainedTokenizerFast",
+                "bos_token": END,
+                "eos_token": END,
+                "pad_token": PAD,
+                "extra_special_tokens": [control_text(name) for name in self.control_ids],
+                "clean_up_tokenization_spaces": False,
+                "add_prefix_space": False,
+            },
+        )
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a text; none of them special."""
+        ids: list[int] = self._backend.encode(_whole(text), add_special_tokens=False).ids
+        return ids
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, in parallel threads."""
+        encoded = self._backend.encode_batch_fast([_whole(t) for t in texts], add_special_tokens=False)
+        return [e.ids for e in encoded]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids; special tokens are left out, bytes that are no UTF-8 become U+FFFD."""
+        text: str = self._backend.decode([int(i) for i in ids], skip_special_tokens=True)
+        return text
+
+    def byte_lengths(self, ids: Sequence[int]) -> np.ndarray:
+        """Bytes of text that each token stands for, int64 [len(ids)]; 0 for special tokens."""
+        if self._sizes is None:
+            words = [self._backend.id_to_token(i) or "" for i in range(self.vocab_size)]  # one character a byte
+            self._sizes = np.array([0 if i in self.special_ids else len(w) for i, w in enumerate(words)], np.int64)
+        found: np.ndarray = self._sizes[np.asarray(ids, np.int64)]
+        return found
+
+
+def _whole(text: str) -> str:
+    """The text with lone surrogates (which no encoding holds) replaced by U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return text
