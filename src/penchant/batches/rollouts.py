@@ -174,9 +174,13 @@ class Rollouts:
 
     def _credit(self, completion: Completion, judgement: Judgement) -> np.ndarray:
         """bool [tokens]: chosen, and begun before the judged part's end."""
-        sizes = self.tokenizer.byte_lengths(completion.ids)
-        starts = np.cumsum(sizes) - sizes
-        limit = len(completion.text[: judgement.credit].encode("utf-8", "replace"))
+        text, ids = completion.text, completion.ids
+        if "\ufffd" in text:  # bytes that are no UTF-8: one character for an unknown number of bytes
+            starts = np.array([len(self.tokenizer.decode(ids[:n])) for n in range(len(ids))])
+            limit = judgement.credit
+        else:
+            sizes = self.tokenizer.byte_lengths(ids)
+            starts, limit = np.cumsum(sizes) - sizes, len(text[: judgement.credit].encode())
         ended = judgement.credit >= len(completion.text)
         return ~completion.forced & ((starts < limit) | ended)
 

@@ -65,7 +65,7 @@ class Options(BaseModel, extra="forbid"):
 def plan(options: Options, context: StageContext) -> dict[str, Any]:
     """What a run would take: completions' tokens, and a rough time."""
     tokens = options.steps * options.batch_size * (options.max_completion_length + options.prompt_tokens)
-    return {"tokens": tokens, "seconds": tokens / 9000, "disk": 100 << 20, "memory": 2 << 30}
+    return {"tokens": tokens, "seconds": tokens / 9000, "disk_bytes": 100 << 20, "memory_bytes": 2 << 30}
 
 
 def plug(kind: str, entry: Mapping[str, Any], context: Context) -> Any:
