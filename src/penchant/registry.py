@@ -26,6 +26,7 @@ KINDS = {
     "rewards": ".py",
     "algorithms": ".py",
     "metrics": ".py",
+    "stages": ".py",
     "commands": ".py",
 }
 _ROOT = Path(__file__).parent

@@ -1,0 +1,6 @@
+"""`python -m penchant` is `penchant`."""
+
+from penchant.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Commands, one module each; `penchant --help` lists them by their first docstring line."""

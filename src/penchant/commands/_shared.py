@@ -1,0 +1,161 @@
+"""What the commands that run stages have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from penchant import console
+
+if TYPE_CHECKING:
+    from penchant.runs.layout import RunFolder
+    from penchant.runs.recipe import Recipe
+
+__all__ = ["Again", "AsJson", "Config", "DryRun", "Words", "complete_recipe", "flat", "go", "go_stage", "split_words"]
+
+
+def complete_recipe(incomplete: str) -> list[str]:
+    """Recipe names for the shell's completion."""
+    from penchant import registry
+
+    return [name for name in registry.names("recipes") if name.startswith(incomplete)]
+
+
+Words = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[RECIPE] [key.sub=value]...", help="Options; run_dir=DIR says where.", show_default=False),
+]
+Again = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--from", metavar="STAGE", help="Do this stage again, and all that depends on it.", show_default=False
+    ),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Show stages, sizes and times expected; run nothing.")]
+Config = Annotated[bool, typer.Option("--print-config", help="Show every option, its value and origin; run nothing.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Answer in JSON on stdout.")]
+
+
+def split_words(words: Sequence[str] | None) -> tuple[str | None, list[str]]:
+    """The recipe (if the first word is no key=value) and the options."""
+    words = list(words or ())
+    if words and "=" not in words[0]:
+        return words[0], words[1:]
+    return None, words
+
+
+def go(
+    recipe: Recipe,
+    command: Sequence[str],
+    *,
+    redo: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
+    dry_run: bool = False,
+    print_config: bool = False,
+    as_json: bool = False,
+) -> RunFolder | None:
+    """Show the options or the plan of a recipe, or run it."""
+    if print_config:
+        _show_config(recipe, as_json)
+        return None
+    if dry_run:
+        _show_plan(recipe, only, redo or (), as_json)
+        return None
+    from penchant.runs.executor import execute
+
+    words = [word for word in command if not word.startswith(("run_dir=", "output_dir="))]
+    run = execute(recipe, redo=redo or (), only=only, command=words)
+    _show_result(run, recipe, as_json)
+    return run
+
+
+def _show_config(recipe: Recipe, as_json: bool) -> None:
+    values = flat({"name": recipe.name, "seed": recipe.seed, **{n: _options(s) for n, s in recipe.stages.items()}})
+    origins = recipe.origins
+    if as_json:
+        console.data({key: {"value": value, "origin": origins.get(key, "default")} for key, value in values.items()})
+        return
+    import json
+
+    rows = [(key, json.dumps(value, ensure_ascii=False), origins.get(key, "default")) for key, value in values.items()]
+    console.table(rows, ("option", "value", "origin"))
+
+
+def _options(stage: Any) -> dict[str, Any]:
+    dump = stage.dump()
+    return {"kind": dump["kind"], "inputs": dump["inputs"], "threads": dump["threads"], **dump["options"]}
+
+
+def flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    """Nested mappings as dotted keys."""
+    if not isinstance(value, dict) or not value:
+        return {prefix: value}
+    found: dict[str, Any] = {}
+    for key, inner in value.items():
+        found |= flat(inner, f"{prefix}.{key}" if prefix else str(key))
+    return found
+
+
+def _show_plan(recipe: Recipe, only: Sequence[str] | None, redo: Sequence[str], as_json: bool) -> None:
+    from penchant.runs.planning import plan
+
+    found = plan(recipe, None if only is None else list(only), tuple(redo))
+    if as_json:
+        console.data(found)
+        return
+    rows = [_plan_row(name, row) for name, row in found["stages"].items()]
+    rows.append(_plan_row("total", {"kind": "", "threads": "", "state": "", **found["total"]}))
+    columns = ("stage", "kind", "threads", "state", "parameters", "tokens", "memory", "disk", "time")
+    console.table(rows, columns, title=f"{recipe.name} in {found['run_dir']}")
+
+
+def _plan_row(name: str, row: dict[str, Any]) -> list[Any]:
+    seconds = row.get("seconds")
+    return [
+        *(name, row["kind"], row["threads"], row["state"]),
+        *(f"{row[key]:,}" if row.get(key) else "" for key in ("parameters", "tokens")),
+        *(f"{row[key] / 1e6:,.0f} MB" if row.get(key) else "" for key in ("memory", "disk")),
+        "" if not seconds else console.clock(seconds),
+    ]
+
+
+def _show_result(run: RunFolder, recipe: Recipe, as_json: bool) -> None:
+    if as_json:
+        done = {name: run.done(name) for name in recipe.stages}
+        stages = {n: {"seconds": d.get("seconds"), "summary": d.get("summary")} for n, d in done.items() if d}
+        report = run.path / "report.html"
+        console.data(
+            {
+                "run_dir": str(run.path),
+                "stages": stages,
+                "models": {name: str(path) for name, path in run.models.items()},
+                "report": str(report) if report.exists() else None,
+            }
+        )
+        return
+    models = run.models
+    for name in recipe.stages:
+        if name in models:
+            console.note(f"model {name}: {models[name]}")
+    report = run.path / "report.html"
+    if report.exists():
+        console.note(f"report: {report}")
+    console.data(str(run.path))
+
+
+def go_stage(kind: str, words: Sequence[str] | None, **flags: Any) -> None:
+    """A command of one stage: of a recipe up to the stages of this kind, or alone."""
+    from penchant import api
+    from penchant.errors import InputError
+
+    name, settings = split_words(words)
+    if name is None:
+        go(api.single(kind, settings), [kind, *settings], **flags)
+        return
+    recipe = api.resolved(name, settings)
+    only = [stage.name for stage in recipe.stages.values() if stage.kind == kind]
+    if not only:
+        raise InputError(f"recipe {name!r} has no stage of kind {kind}", "see --print-config")
+    go(recipe, [kind, name, *settings], only=only, **flags)

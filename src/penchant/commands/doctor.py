@@ -1,0 +1,90 @@
+"""Say what this machine can do: cores, memory, versions, extras, bf16 or not and why."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import Any
+
+from penchant import console
+from penchant.commands._shared import AsJson
+
+_EXTRAS = {
+    "text": ("ftfy", "py3langid", "vaderSentiment", "zstandard"),
+    "hf": ("datasets",),
+    "tensorboard": ("tensorboard",),
+    "wandb": ("wandb",),
+    "mlflow": ("mlflow",),
+    "trackio": ("trackio",),
+}
+
+
+def command(as_json: AsJson = False) -> None:
+    """Say what this machine can do: cores, memory, versions, extras, bf16 or not and why.
+
+    \b
+    Examples:
+      penchant doctor
+      penchant doctor --json
+    """
+    found = examine()
+    if as_json:
+        console.data(found)
+        return
+    from penchant.commands._shared import flat
+
+    console.table([(key, _shown(key, value)) for key, value in flat(found).items()], ("what", "found"))
+
+
+def examine() -> dict[str, Any]:
+    """Everything that `doctor` shows."""
+    import os
+    import platform
+
+    from penchant.runs.machine import bf16_units, cores, cpu_name, memory_limit, versions
+
+    return {
+        "system": platform.platform(),
+        "python": f"{platform.python_version()} ({sys.executable})",
+        "cpu": cpu_name(),
+        "cores": {"usable": cores(), "machine": os.cpu_count()},
+        "memory_bytes": memory_limit(),
+        "disk_free_bytes": shutil.disk_usage(".").free,
+        "bf16": {"units": bf16_units(), **_measured()},
+        "device": _device(),
+        "versions": versions(),
+        "extras": _extras(),
+    }
+
+
+def _measured() -> dict[str, Any]:
+    """What the training floor would choose on this machine, and why."""
+    try:
+        from penchant.runtime.precision import measure
+    except ImportError as error:
+        return {"why": f"not measured: {error}"}
+    found = measure()
+    return {"used": found.pays, "why": found.why}
+
+
+def _device() -> str:
+    """What `device=auto` means here."""
+    try:
+        from penchant.runtime.device import device_name
+    except ImportError:
+        return "cpu"
+    return device_name()
+
+
+def _extras() -> dict[str, str]:
+    from importlib.util import find_spec
+
+    found = {}
+    for extra, modules in _EXTRAS.items():
+        missing = [name for name in modules if find_spec(name) is None]
+        found[extra] = f'missing {", ".join(missing)}: pip install "penchant[{extra}]"' if missing else "usable"
+    return found
+
+
+def _shown(key: str, value: Any) -> str:
+    return f"{value / 1e9:,.1f} GB" if key.endswith("_bytes") and value else str(value)

@@ -1,0 +1,143 @@
+"""What the machine gives: cores that we may use, memory, versions; and the environment of a stage's process."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+__all__ = ["bf16_units", "cores", "cpu_name", "describe", "memory_limit", "stage_environment", "versions"]
+
+_LIBRARIES = (
+    *("penchant", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "pydantic"),
+    *("rensa", "pycodestyle", "matplotlib"),
+)
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def cores() -> int:
+    """Cores that this process may use: its affinity, and the quota of its control group."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = _quota()
+    return max(1, min(count, quota) if quota else count)
+
+
+def _quota() -> int | None:
+    try:
+        limit, period = (_CGROUP / "cpu.max").read_text().split()
+        return None if limit == "max" else max(1, round(int(limit) / int(period)))
+    except (OSError, ValueError):
+        pass
+    try:
+        limit = (_CGROUP / "cpu/cpu.cfs_quota_us").read_text()
+        period = (_CGROUP / "cpu/cpu.cfs_period_us").read_text()
+        return max(1, round(int(limit) / int(period))) if int(limit) > 0 else None
+    except (OSError, ValueError):
+        return None
+
+
+def memory_limit() -> int | None:
+    """Bytes of memory that this process may use: the machine's, or its control group's."""
+    found = []
+    for name in ("memory.max", "memory/memory.limit_in_bytes"):
+        try:
+            found.append(int((_CGROUP / name).read_text()))
+        except (OSError, ValueError):
+            continue
+    with contextlib.suppress(OSError, ValueError):
+        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    return min(found) if found else None
+
+
+def cpu_name() -> str:
+    """The processor's name."""
+    for line in _cpuinfo():
+        if line.startswith("model name"):
+            return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def bf16_units() -> bool | None:
+    """Whether the processor has units for bfloat16; None where the system does not say."""
+    for line in _cpuinfo():
+        if line.startswith(("flags", "Features")):
+            return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(line.partition(":")[2].split()))
+    return None
+
+
+def _cpuinfo() -> list[str]:
+    try:
+        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that results depend on, read without importing them."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {}
+    for name in _LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe(threads: Mapping[str, int]) -> dict[str, Any]:
+    """What `environment.json` holds."""
+    return {
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": cpu_name(),
+        "cores": cores(),
+        "memory_bytes": memory_limit(),
+        "bf16_units": bf16_units(),
+        "versions": versions(),
+        "git": _git(),
+        "threads": dict(threads),
+    }
+
+
+def _git() -> dict[str, Any] | None:
+    """Revision of the working directory's repository, if it is one."""
+
+    def ask(*words: str) -> str:
+        return subprocess.run(
+            ["git", *words], capture_output=True, text=True, timeout=5, check=True, stdin=subprocess.DEVNULL
+        ).stdout.strip()
+
+    try:
+        return {"revision": ask("rev-parse", "HEAD"), "changed": bool(ask("status", "--porcelain", "-uno"))}
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def stage_environment(threads: int) -> dict[str, str]:
+    """Environment of a stage's process: exactly its threads, and nothing that changes its bits by chance."""
+    count = str(threads)
+    found = dict(os.environ)
+    for name in ("OMP", "MKL", "OPENBLAS", "NUMEXPR", "VECLIB"):
+        found[f"{name}_NUM_THREADS" if name != "VECLIB" else "VECLIB_MAXIMUM_THREADS"] = count
+    found |= {
+        "OMP_DYNAMIC": "FALSE",
+        "MKL_DYNAMIC": "FALSE",
+        "PYTHONHASHSEED": "0",  # the order of sets must not differ when a stage goes on in a new process
+        "TOKENIZERS_PARALLELISM": "false",
+    }
+    found.setdefault("HF_HUB_OFFLINE", "1")  # no network unless the user asks for it
+    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
+        # Big buffers stay with the process from step to step instead of going back to the system each time.
+        # Before 2.35, glibc ignores a threshold above 32 MiB (and then keeps a tiny one), so ask for no more there.
+        recent = tuple(map(int, platform.libc_ver()[1].split(".")[:2])) >= (2, 35)
+        found.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 30 if recent else 32 << 20))
+        found.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 30))
+    return found
