@@ -135,7 +135,8 @@ def _checked(name: str, scores: Sequence[float], document: Document) -> tuple[fl
             file=document.source,
         )
     # As they will be read back, so that a threshold taken from them cuts the same before and after.
-    stored = tuple(np.asarray(scores, dtype=np.float32).tolist())
+    with np.errstate(over="ignore"):  # too large becomes infinite, which is refused below
+        stored = tuple(np.asarray(scores, dtype=np.float32).tolist())
     if not all(map(math.isfinite, stored)):
         raise DataRejected(f"signal {name} gave a score that is not finite", "mend the signal", file=document.source)
     return stored
