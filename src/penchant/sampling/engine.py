@@ -99,6 +99,14 @@ def _check(model: Decoder, prompts: Sequence[Sequence[int]], room: int) -> None:
             )
 
 
+def _distribution(model: Decoder, state: Tensor, temperature: float, ban: Sequence[int]) -> Tensor:
+    """Log-probs [rows, vocabulary] of the policy: its temperature and bans included."""
+    logits = torch.nn.functional.linear(state, model.head).float() / (temperature or 1.0)
+    if ban:
+        logits[:, list(ban)] = float("-inf")
+    return torch.log_softmax(logits, -1)
+
+
 @torch.no_grad()
 def generate(
     model: Decoder,
@@ -146,10 +154,7 @@ def generate(
             cache = _Cache(model, len(group), places)
             state = cache.prefill(model, group)
             while True:
-                logits = torch.nn.functional.linear(state, model.head).float() / (temperature or 1.0)
-                if ban:
-                    logits[:, list(ban)] = float("-inf")
-                logprobs = torch.log_softmax(logits, -1)
+                logprobs = _distribution(model, state, temperature, ban)
                 if temperature == 0:
                     chosen = logprobs.argmax(-1)
                 else:
@@ -158,9 +163,8 @@ def generate(
                 picked = logprobs.gather(1, chosen[:, None]).squeeze(1)
                 if not rows.take(chosen.cpu().numpy(), picked.cpu().numpy()):
                     break
-                state = cache.step(
-                    model, torch.from_numpy(rows.last).to(model.device), torch.from_numpy(rows.place).to(model.device)
-                )
+                last, place = (torch.from_numpy(x).to(model.device) for x in (rows.last, rows.place))
+                state = cache.step(model, last, place)
             out.extend(rows.done())
             if progress:
                 progress(len(out), len(prompts))

@@ -189,7 +189,6 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     Inputs: `data` (a prepare folder) and `tokenizer` (a tokenizer folder).
     """
     set_threads(context.threads)
-    registry.load("objectives", "mle")
     data, tokenizer = context.inputs["data"], Tokenizer.load(context.inputs["tokenizer"])
     if tokenizer.pad_id == tokenizer.eos_id:
         raise InputError(

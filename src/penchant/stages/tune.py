@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -12,10 +13,11 @@ from pydantic import BaseModel, Field
 from penchant import console, registry
 from penchant.batches.prompts import PromptSet
 from penchant.batches.rollouts import Rollouts, Sampling, score
-from penchant.contracts import Context, StageContext
+from penchant.contracts import Context, StageContext, Task
 from penchant.data.store import read_documents
 from penchant.errors import InputError
 from penchant.files import read_json
+from penchant.models.decoder import Decoder
 from penchant.models.load import load_model
 from penchant.runs.recorder import StageRecorder
 from penchant.runtime.device import device_name, set_threads
@@ -89,6 +91,21 @@ def plug(kind: str, entry: Mapping[str, Any], context: Context) -> Any:
     return module.build(options, context)
 
 
+def _reward(entry: Mapping[str, Any], context: Context) -> tuple[Any, float]:
+    """A reward and its weight; `call` in the entry is a Python function of TRL's signature."""
+    weight = float(entry.get("weight", 1.0))
+    if "call" not in entry:
+        return plug("rewards", entry, context), weight
+    call = entry["call"]
+
+    def score(prompts: Any, completions: Any, **_: Any) -> list[float | None]:
+        columns = {k: [p.columns[k] for p in prompts] for k in (prompts[0].columns if prompts else ())}
+        found = call(prompts=[p.text for p in prompts], completions=[c.text for c in completions], **columns)
+        return list(found)
+
+    return score, weight
+
+
 def build_context(seed: int, tokenizer: Tokenizer, task: Mapping[str, Any]) -> Context:
     """A context whose task is built, and that can build further plug-ins."""
     base = Context(seed=seed, tokenizer=tokenizer)
@@ -112,60 +129,69 @@ class Validation:
         return {"eval_reward": float(np.nanmean(values))}
 
 
+def _sampling(options: Options, tokenizer: Tokenizer) -> Sampling:
+    """How the policy is sampled: control tokens are forced after newlines where asked for, and never chosen."""
+    insert = {}
+    if options.ask is not None:
+        if options.ask not in tokenizer.control_ids:
+            known = ", ".join(tokenizer.control_ids) or "none"
+            raise InputError(
+                f"the model knows no control token {options.ask!r}", f"set ask= to one of {known}, or null"
+            )
+        if tokenizer.newline_id is not None:
+            insert = {tokenizer.newline_id: tokenizer.control_ids[options.ask]}
+    ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
+    return Sampling(options.max_completion_length, options.temperature, (tokenizer.eos_id,), ban, insert)
+
+
+def _prompt_sets(options: Options, data: Path, tokenizer: Tokenizer, task: Task, seed: int) -> dict[str, PromptSet]:
+    """The prompts of train and validation."""
+    threshold = 0.0
+    if options.ask is not None:
+        threshold = resolve_threshold(options.threshold, read_json(data / "summary.json"), options.signal)
+    tail = (task, tokenizer, options.prompt_tokens, options.ask, options.signal, threshold, seed)
+    return {split: PromptSet(read_documents(data / f"{split}.parquet"), *tail) for split in ("train", "validation")}
+
+
+def _check(options: Options, model: Decoder, tokenizer: Tokenizer) -> None:
+    """Refuse what cannot work before anything is trained."""
+    if options.batch_size % options.num_generations:
+        raise InputError(
+            f"batch_size {options.batch_size} is not a multiple of num_generations {options.num_generations}",
+            "make it one, so that every prompt has all its samples",
+        )
+    if tokenizer.pad_id == tokenizer.eos_id:
+        raise InputError("the pad token is the end token", "give the tokenizer a pad token of its own")
+    limit = model.config.max_position_embeddings
+    if options.prompt_tokens + options.max_completion_length > limit:
+        raise InputError(
+            f"prompt_tokens {options.prompt_tokens} and max_completion_length {options.max_completion_length} "
+            f"pass the model's context of {limit}",
+            "lower one of them",
+        )
+
+
 def run(options: Options, context: StageContext) -> dict[str, Any]:
     """Tune in `context.folder`, going on from its newest checkpoint; publishes `model/`.
 
     Inputs: `data` (a prepare folder) and `model` (a stage folder with `model/`, or a model folder).
     """
     set_threads(context.threads)
-    if options.batch_size % options.num_generations:
-        raise InputError(
-            f"batch_size {options.batch_size} is not a multiple of num_generations {options.num_generations}",
-            "make it one, so that every prompt has all its samples",
-        )
     folder = context.inputs["model"]
     folder = folder / "model" if (folder / "model").is_dir() else folder
     tokenizer = Tokenizer.load(folder)
     device = device_name(options.device)
     model = load_model(folder, resolve_dtype(options.dtype, device), device)
+    _check(options, model, tokenizer)
     plugins = build_context(context.seed, tokenizer, options.task)
     assert plugins.task is not None
     advantages, objective = plug("algorithms", {"name": options.algorithm, **options.algorithm_options}, plugins)
     reference = copy.deepcopy(model).requires_grad_(False) if getattr(objective, "beta", 0) else None
-    data = context.inputs["data"]
-    threshold = 0.0
-    if options.ask is not None:
-        threshold = resolve_threshold(options.threshold, read_json(data / "summary.json"), options.signal)
-    sets = {
-        split: PromptSet(
-            read_documents(data / f"{split}.parquet"),
-            plugins.task,
-            tokenizer,
-            options.prompt_tokens,
-            options.ask,
-            options.signal,
-            threshold,
-            context.seed,
-        )
-        for split in ("train", "validation")
-    }
-    insert = {}
-    if options.ask is not None and tokenizer.newline_id is not None:
-        insert = {tokenizer.newline_id: tokenizer.control_ids[options.ask]}
-    ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
-    sampling = Sampling(options.max_completion_length, options.temperature, (tokenizer.eos_id,), ban, insert)
-    rewards = {
-        entry["name"]: (plug("rewards", entry, plugins), float(entry.get("weight", 1.0))) for entry in options.rewards
-    }
+    sets = _prompt_sets(options, context.inputs["data"], tokenizer, plugins.task, context.seed)
+    sampling = _sampling(options, tokenizer)
+    rewards = {entry["name"]: _reward(entry, plugins) for entry in options.rewards}
     source = Rollouts(
-        model,
-        reference,
-        tokenizer,
-        plugins.task,
-        sets["train"],
-        rewards,
-        advantages,
-        sampling,
+        *(model, reference, tokenizer, plugins.task, sets["train"], rewards, advantages, sampling),
         batch_size=options.batch_size,
         num_generations=options.num_generations,
         micro_batch_size=options.micro_batch_size,
@@ -175,20 +201,13 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         max_clipped_ratio=options.max_clipped_ratio,
     )
     validation = Validation(source, sets["validation"], options.eval_prompts)
-    recorder = StageRecorder(
-        context,
-        model,
-        tokenizer.save,
-        ban,
-        best="-eval_reward" if options.keep == "best" else None,
-        hooks=hooks(options.trackers, context.folder, options.project, context.name, context.note),
-    )
-    the_plan = TrainingPlan(
-        source, objective, options.steps, validation, options.eval_steps, options.save_steps, options.on_not_finite
-    )
-    skipped = train(
-        model, Optimizer(model, options.optimizer, options.steps), the_plan, recorder, console.report_progress
-    )
+    best = "-eval_reward" if options.keep == "best" else None
+    trackers = hooks(options.trackers, context.folder, options.project, context.name, context.note)
+    recorder = StageRecorder(context, model, tokenizer.save, sampling.ban, best, trackers)
+    every = (options.eval_steps, options.save_steps, options.on_not_finite)
+    the_plan = TrainingPlan(source, objective, options.steps, validation, *every)
+    optimizer = Optimizer(model, options.optimizer, options.steps)
+    skipped = train(model, optimizer, the_plan, recorder, console.report_progress)
     return {
         "algorithm": options.algorithm,
         "steps": options.steps,

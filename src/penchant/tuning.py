@@ -1,0 +1,85 @@
+"""`penchant.tune(model, data, rewards=..., algorithm=...)`: tuning from Python, with functions as rewards."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from penchant import console
+from penchant.contracts import StageContext
+from penchant.errors import InputError
+from penchant.files import lock
+from penchant.policy import Policy, load
+
+__all__ = ["tune"]
+
+RewardLike = str | dict[str, Any] | Callable[..., Sequence[float | None]]
+
+
+@contextmanager
+def _stops() -> Iterator[Callable[[], int]]:
+    """Ctrl-C and SIGTERM as a number to look at, so that the stage saves first; only in the main thread."""
+    asked = [0]
+    before: dict[signal.Signals, Any] = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            before[number] = signal.signal(number, lambda n, _: asked.__setitem__(0, n))
+    try:
+        yield lambda: asked[0]
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def tune(
+    model: str | Path,
+    data: str | Path,
+    rewards: RewardLike | Sequence[RewardLike] = "task",
+    algorithm: str = "grpo",
+    run_dir: str | Path = "runs/tune",
+    seed: int = 0,
+    threads: int | None = None,
+    **options: Any,
+) -> Policy:
+    """Tune a model in this process and return the result, ready to use.
+
+    Args:
+        model: a model folder.
+        data: a prepared folder.
+        rewards: names of rewards, `{name, weight, ...options}`, or functions of TRL's signature
+            `f(prompts, completions, **columns) -> list[float | None]` (None: no verdict, left out).
+        algorithm: a name of `penchant list algorithms`.
+        run_dir: where it writes; an unfinished run there goes on.
+        options: those of the stage `tune`, e.g. `steps=50, num_generations=4, task={"name": "continuation"}`.
+
+    Raises:
+        InputError: an option or a path is wrong. Stopped: by Ctrl-C, after saving.
+    """
+    from pydantic import ValidationError
+
+    from penchant.runtime.device import cores
+    from penchant.stages import tune as stage
+
+    given = [rewards] if isinstance(rewards, str | dict) or callable(rewards) else list(rewards)
+    entries = [
+        {"name": r} if isinstance(r, str) else r if isinstance(r, dict) else {"name": r.__name__, "call": r}
+        for r in given
+    ]
+    try:
+        chosen = stage.Options(algorithm=algorithm, rewards=entries, **options)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"option {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"the options are {', '.join(stage.Options.model_fields)}",
+        ) from error
+    folder = Path(run_dir)
+    with lock(folder), _stops() as stop:
+        inputs = {"model": Path(model), "data": Path(data)}
+        context = StageContext("tune", folder, inputs, seed, threads or cores(), stop, console.note)
+        stage.run(chosen, context)
+    return load(folder / "model")
