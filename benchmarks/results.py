@@ -2,8 +2,8 @@
 
     python benchmarks/results.py --seeds 0,1,2 --runs runs/results
 
-Beside the quickstart's rows: `mle_tuned` (GRPO from the plain model) and `mle_best_of_8` (of 8 samples of the plain model,
-the one with the highest reward). A run that was stopped goes on; finished stages are not run again.
+Beside the quickstart's rows: `mle_tuned` (GRPO from the plain model) and `mle_best_of_8` (of 8 samples of the plain
+model, the one with the highest reward). A run that was stopped goes on; finished stages are not run again.
 """
 
 from __future__ import annotations

@@ -23,9 +23,9 @@ __all__ = [
     "read_json",
     "read_json_lines",
     "stable_hash",
-    "writing",
     "write_json",
     "write_text",
+    "writing",
 ]
 
 

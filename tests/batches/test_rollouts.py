@@ -1,5 +1,7 @@
 """Rollouts: what is sampled is what is trained on; credit, masks, refusals, and the same batches after a resume."""
 
+from types import MappingProxyType
+
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
@@ -21,7 +23,7 @@ TEXT = "one two three\nfour five six\nseven eight nine\nten eleven\n" * 5
 class Lines:
     """A toy task: prompts end at lines; a completion is judged up to its third character."""
 
-    measures = {"reward": Measure("share of e")}
+    measures = MappingProxyType({"reward": Measure("share of e")})
 
     def spots(self, document):
         return [Spot(end) for end in document.ends[1:-1]]

@@ -49,7 +49,7 @@ def content(path: Path):
 
 def everything(folder: Path) -> dict:
     """All that a run leaves, by relative path: models, metrics, samples, rollouts, completions, figures."""
-    wanted = ("*.safetensors", "*.jsonl", "*.parquet", "evaluation.json", "summary.json", "tokenizer.json", "config.json")
+    wanted = ("*.safetensors", "*.jsonl", "*.parquet", "evaluation.json", "tokenizer.json", "config.json")
     found = {p.relative_to(folder): content(p) for pattern in wanted for p in folder.rglob(pattern)}
     report = json.loads((folder / "report.json").read_text())
     return found | {"report": {k: timeless(report[k]) for k in ("models", "paired")}}

@@ -131,7 +131,8 @@ def test_temperature_bans_and_entropy_against_a_derivation():
         (lambda f: (f / "model.safetensors").write_bytes((f / "model.safetensors").read_bytes()[:5000]),
          CorruptCheckpoint, "cannot be read"),
         (lambda f: (f / "config.json").write_text(
-            json.dumps(json.loads((f / "config.json").read_text()) | {"intermediate_size": 64})), CorruptCheckpoint, "config"),
+            json.dumps(json.loads((f / "config.json").read_text()) | {"intermediate_size": 64})),
+         CorruptCheckpoint, "config"),
         (lambda f: (f / "config.json").write_text(
             json.dumps(json.loads((f / "config.json").read_text()) | {"model_type": "gpt2"})), InputError, "gpt2"),
     ],

@@ -1,6 +1,7 @@
 """GRPO: several samples a prompt, each against the mean of its group; no value model. Take it first.
 
-Shao et al. 2024, "DeepSeekMath", section 4; losses summed over all tokens of the step as in DAPO (Yu et al. 2025, eq. 8).
+Shao et al. 2024, "DeepSeekMath", section 4; losses summed over all tokens of the step as in DAPO (Yu et al. 2025,
+eq. 8).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Documents as endless, shuffled micro-batches of a fixed number of content tokens a step.
 
-Windows of whole documents are drawn without replacement, epoch by epoch; a step takes windows until its share of content
-tokens (control tokens not counted) is reached, so runs with and without control tokens see equally much text.
+Windows of whole documents are drawn without replacement, epoch by epoch; a step takes windows until its share of
+content tokens (control tokens not counted) is reached, so runs with and without control tokens see equally much text.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ class PromptSet:
     """All prompts that a task finds in documents, in an endless seeded order.
 
     Args:
-        ask: the control token of the last segment (and while sampling); the others keep their own. None: no control tokens.
+        ask: the control token of the last segment (and while sampling); the others keep their own. None: none at all.
         signal, threshold: what the other segments' tokens come from.
     """
 
@@ -34,21 +34,23 @@ class PromptSet:
         threshold: float,
         seed: int,
     ):
-        self.places: list[tuple[Document, Spot]] = [(d, spot) for d in documents for spot in task.spots(d)]
+        self.documents = list(documents)
+        self.places: list[tuple[int, Spot]] = [(i, spot) for i, d in enumerate(documents) for spot in task.spots(d)]
         if not self.places:
             raise DataRejected("the task finds no prompt in the data", "choose another task=, or give other text")
         self.tokenizer, self.max_tokens, self.ask = tokenizer, max_tokens, ask
         self.signal, self.threshold, self.seed = signal, threshold, seed
-        self._labels: dict[str, list[str]] = {}
+        self._labels: dict[int, list[str]] = {}
         self.too_long = 0
 
-    def _make(self, document: Document, spot: Spot) -> Prompt | None:
+    def _make(self, number: int, spot: Spot) -> Prompt | None:
+        document = self.documents[number]
         if self.ask is None:
             return make_prompt(document, spot, self.tokenizer, self.max_tokens)
-        if document.source not in self._labels:
-            self._labels[document.source] = labels(document, self.signal, self.threshold)
+        if number not in self._labels:
+            self._labels[number] = labels(document, self.signal, self.threshold)
         return make_prompt(
-            document, spot, self.tokenizer, self.max_tokens, self._labels[document.source], last=self.ask
+            document, spot, self.tokenizer, self.max_tokens, self._labels[number], last=self.ask
         )
 
     def __iter__(self) -> Iterator[Prompt]:

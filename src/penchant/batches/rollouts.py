@@ -220,8 +220,9 @@ class Rollouts:
 
     def _refuse(self, step: int, stats: Mapping[str, float]) -> None:
         if stats["completions/clipped_ratio"] > self.max_clipped:
+            share, limit = stats["completions/clipped_ratio"], self.sampling.max_new_tokens
             raise DataRejected(
-                f"{stats['completions/clipped_ratio']:.0%} of completions are cut at {self.sampling.max_new_tokens} tokens",
+                f"{share:.0%} of completions are cut at {limit} tokens",
                 "raise max_completion_length=, or allow it with max_clipped_ratio=1 where the task judges cut text",
             )
         self.dead = self.dead + 1 if stats["frac_reward_zero_std"] == 1.0 else 0

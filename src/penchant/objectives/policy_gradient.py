@@ -1,7 +1,8 @@
 """Policy gradient with a clipped ratio and a penalty for leaving the reference (PPO's surrogate, k3 estimator).
 
-L = -E[min(r A, clip(r, 1 - e, 1 + e) A)] + beta E[exp(q - p) - 1 - (q - p)], r = exp(p - p_old), p and q the log-probs of
-policy and reference (Schulman et al. 2017, eq. 7; Schulman 2020, "Approximating KL divergence", k3; Shao et al. 2024, eq. 3-4).
+L = -E[min(r A, clip(r, 1 - e, 1 + e) A)] + beta E[exp(q - p) - 1 - (q - p)], r = exp(p - p_old), with p and q the
+log-probs of policy and reference (Schulman et al. 2017, eq. 7; Schulman 2020, "Approximating KL divergence", k3;
+Shao et al. 2024, eq. 3-4).
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ class _Session:
         """Run the stages that are left; returns when all are finished."""
         handlers = self._take_signals()
         try:
-            while (self._start_ready(board) or self.running) and not self._leaving():
+            while not self._leaving() and self._start_ready(board):
                 self._listen(board)
         finally:
             self._end_all(board)
@@ -185,6 +185,8 @@ class _Session:
     def _start_ready(self, board: console.Board) -> bool:
         """Start what can start now; whether anything is at work."""
         for name in self.wanted:
+            if self._leaving():
+                break
             stage = self.recipe.stages[name]
             needs = [feeder for feeder in stage.inputs.values() if feeder in self.recipe.stages]
             if name in self.finished or name in self.running or not self.finished.issuperset(needs):

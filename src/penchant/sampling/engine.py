@@ -1,7 +1,7 @@
 """The sampler: prefill, a static key/value cache, one batched step a token.
 
-Each request draws from a stream of its own, so its text does not depend on what stands beside it in the batch (given the
-same number of rows). Forced tokens (`insert`) are fed, not chosen: they carry no log-prob and do not count.
+Each request draws from a stream of its own, so its text does not depend on what stands beside it in the batch (given
+the same number of rows). Forced tokens (`insert`) are fed, not chosen: they carry no log-prob and do not count.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class Sampled:
 
     Attributes:
         ids: chosen and forced tokens; the end token too, where one was chosen.
-        logprobs: float32 [len(ids)], under the policy's own distribution (temperature and bans included, top-k and top-p
-            not); 0 at forced tokens.
+        logprobs: float32 [len(ids)], under the policy's own distribution (temperature and bans included, top-k and
+            top-p not); 0 at forced tokens.
         forced: bool [len(ids)].
         stop: "end" or "length".
     """

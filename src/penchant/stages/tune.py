@@ -136,7 +136,7 @@ def _sampling(options: Options, tokenizer: Tokenizer) -> Sampling:
         if options.ask not in tokenizer.control_ids:
             known = ", ".join(tokenizer.control_ids) or "none"
             raise InputError(
-                f"the model knows no control token {options.ask!r}", f"set ask= to one of {known}, or null"
+                f"the model knows no token {options.ask!r}", f"set ask= to one of {known}, or null"
             )
         if tokenizer.newline_id is not None:
             insert = {tokenizer.newline_id: tokenizer.control_ids[options.ask]}

@@ -1,4 +1,4 @@
-"""Metrics to TensorBoard, W&B, MLflow or trackio, where installed and asked for; a tracker that fails is dropped aloud."""
+"""Metrics to TensorBoard, W&B, MLflow or trackio where asked for; a tracker that fails is dropped aloud."""
 
 from __future__ import annotations
 
