@@ -176,8 +176,9 @@ def known_keys(options: Any, prefix: str = "") -> list[str]:
     found = []
     for name, field in options.model_fields.items():
         found.append(prefix + name)
-        for model in _models(field.annotation):
-            found += known_keys(model, f"{prefix}{name}.")
+        if _plainly(field.annotation):
+            for model in _models(field.annotation):
+                found += known_keys(model, f"{prefix}{name}.")
     return found
 
 

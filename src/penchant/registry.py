@@ -57,12 +57,16 @@ def load(kind: str, name: str) -> ModuleType:
     """
     if name.endswith(".py"):
         return _from_file(Path(name))
-    if (_ROOT / kind / f"{name}.py").exists() and not name.startswith("_"):
+    if name.isidentifier() and not name.startswith("_") and (_ROOT / kind / f"{name}.py").exists():
         return importlib.import_module(f"penchant.{kind}.{name}")
     if name in (points := _entry_points(kind)):
         return importlib.import_module(points[name])
-    if "." in name and importlib.util.find_spec(name.partition(".")[0]) is not None:
-        return importlib.import_module(name)
+    if "." in name and all(part.isidentifier() for part in name.split(".")):
+        try:
+            return importlib.import_module(name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{name}.".startswith(f"{error.name}."):
+                raise  # the module is there, and misses one of its own
     near = difflib.get_close_matches(name, names(kind), n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise InputError(f"no {kind.removesuffix('s')} named {name!r}", f"{hint}there are {', '.join(names(kind))}")

@@ -102,11 +102,11 @@ def read_yaml(path: Path) -> tuple[Any, dict[tuple[str, ...], int]]:
 def _read(text: str, what: str) -> tuple[Any, dict[tuple[str, ...], int]]:
     import yaml
 
-    loader = _loader()(text)
+    lines: dict[tuple[str, ...], int] = {}
     try:
         _check_events(text, what)
+        loader = _loader()(text)
         node = loader.get_single_node()
-        lines: dict[tuple[str, ...], int] = {}
         return (None if node is None else _value(node, (), lines, loader, what)), lines
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
@@ -115,8 +115,6 @@ def _read(text: str, what: str) -> tuple[Any, dict[tuple[str, ...], int]]:
         raise OptionError(f"not valid YAML ({problem})", "mend this line", file=place) from None
     except RecursionError:
         raise OptionError(f"nested deeper than {DEEPEST}", "a recipe needs no such depth", file=what) from None
-    finally:
-        loader.dispose()
 
 
 def _check_events(text: str, what: str) -> None:

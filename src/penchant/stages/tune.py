@@ -51,7 +51,7 @@ class Options(BaseModel, extra="forbid"):
     temperature: float = Field(0.8, gt=0)
     max_clipped_ratio: float = Field(0.5, description="more completions cut at the limit than that stop the run")
     optimizer: OptimizerOptions = OptimizerOptions(
-        learning_rate=3e-3, adam_learning_rate=1e-3, weight_decay=0.0, schedule="constant"
+        learning_rate=2e-3, adam_learning_rate=7e-4, weight_decay=0.0, schedule="constant"
     )
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     device: str = "auto"
