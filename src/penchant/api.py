@@ -40,12 +40,7 @@ def run(
     """
     from penchant.runs.executor import execute
 
-    words = [
-        recipe if isinstance(recipe, str | Path) else "RECIPE",
-        *(settings if not isinstance(settings, Mapping) else ()),
-    ]
-    command = ["run", *(str(word) for word in words if not str(word).startswith("run_dir="))]
-    return execute(resolved(recipe, settings, **more), redo=redo, only=only, command=command)
+    return execute(resolved(recipe, settings, **more), redo=redo, only=only)
 
 
 def resolved(
@@ -108,7 +103,7 @@ def _execute(kind: str, inputs: Mapping[str, Any], run_dir: str | Path | None, o
     from penchant.runs.executor import execute
 
     place = {} if run_dir is None else {"run_dir": str(run_dir)}
-    return execute(single(kind, {**inputs, **options, **place}), command=[kind, "..."])
+    return execute(single(kind, {**inputs, **options, **place}))
 
 
 def _givens(settings: Settings) -> list[Any]:

@@ -105,8 +105,12 @@ def error(text: str) -> None:
 def data(value: Any) -> None:
     """Print a result on stdout: a string as it is, anything else as JSON."""
     text = value if isinstance(value, str) else json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    sys.stdout.write(text + "\n")
-    sys.stdout.flush()
+    try:
+        sys.stdout.write(text + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:  # `penchant list recipes | head -1`: the reader has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
 
 
 def table(rows: Iterable[Sequence[Any]], columns: Sequence[str], title: str = "") -> None:

@@ -10,7 +10,8 @@ import difflib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, get_args
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from penchant.errors import OptionError
 from penchant.yaml_file import parse_scalar
@@ -234,6 +235,8 @@ def _models(annotation: Any) -> list[Any]:
 
 def _plainly(annotation: Any) -> bool:
     """Whether it is a model, or a model or None."""
+    if get_origin(annotation) not in (None, Union, UnionType):
+        return False
     return all(isinstance(part, type) and (part is type(None) or _models(part)) for part in get_args(annotation))
 
 

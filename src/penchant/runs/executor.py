@@ -40,7 +40,7 @@ def execute(
     Args:
         redo: stages to do again, with all that depends on them.
         only: the stages to finish, with all that they need; None for all.
-        command: words of the command line that started this, without `run_dir`, to print how to go on.
+        command: words of the command line without `run_dir`, to print how to go on; none in a program.
 
     Raises:
         StageFailed: a stage failed; its line has been printed.
@@ -52,7 +52,7 @@ def execute(
         session = _Session(recipe, run, lock, recipe.ancestors(list(recipe.stages) if only is None else only))
         session.prepare(recipe.dependents(redo))
         with console.Board() as board:
-            session.work(board, [*command, f"run_dir={run.path}"])
+            session.work(board, [*command, f"run_dir={run.path}"] if command else [])
     return run
 
 
@@ -176,7 +176,8 @@ class _Session:
             console.error(f"stage {name}: {line}")
             raise StageFailed(name, code)
         if self.signal:
-            raise Stopped(self.signal, f"go on with: {shlex.join(['penchant', *command])}")
+            line = shlex.join(["penchant", *command])
+            raise Stopped(self.signal, f"go on with: {line}" if command else "the same call goes on")
         publish(self.run, [name for name in self.recipe.stages if name in self.finished])
 
     def _leaving(self) -> bool:

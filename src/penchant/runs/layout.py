@@ -85,6 +85,8 @@ class RunFolder:
         A finished result of other options is kept aside until the new one is finished.
         """
         folder, old = self.stage(name), self._old(name)
+        for leftover in folder.rglob(".*.tmp"):  # of a write that was killed; nobody else is at work here
+            leftover.unlink(missing_ok=True)
         if self.state(name, fingerprint) == "go on":
             return [tuple(span) for span in (_json_or_none(folder / "attempt.json") or {}).get("spans", [])]
         if (folder / "done.json").exists():
@@ -124,6 +126,8 @@ class RunFolder:
         """Take the finished result that was set aside, if it is the one that is wanted again."""
         if (self.done(name) or {}).get("fingerprint") != fingerprint:
             self.restore(name)
+        (self.stage(name) / "attempt.json").unlink(missing_ok=True)  # killed between `done.json` and its removal
+        shutil.rmtree(self._old(name), ignore_errors=True)
 
     def invalidate(self, names: Iterable[str]) -> None:
         """Forget that these stages are finished, the last first, so that a kill in between forgets too little."""

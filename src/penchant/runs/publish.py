@@ -29,9 +29,10 @@ def publish(run: RunFolder, stages: list[str]) -> None:
 
 def _replace(source: Path, target: Path) -> None:
     """Make `target` the same folder as `source`; hard links where the file system has them."""
-    if _same_folder(source, target):
-        return
     old = target.with_name(f".old-{target.name}")
+    if _same_folder(source, target):
+        shutil.rmtree(old, ignore_errors=True)
+        return
     with folder_aside(target) as aside:
         for item in sorted(source.rglob("*")):
             place = aside / item.relative_to(source)
