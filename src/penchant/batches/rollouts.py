@@ -173,7 +173,7 @@ class Rollouts:
         return batches
 
     def _credit(self, completion: Completion, judgement: Judgement) -> np.ndarray:
-        """bool [tokens]: chosen, and begun before the judged part's end."""
+        """bool [tokens]: chosen, and begun before the judged part's end; with the token that ended it, a choice too."""
         text, ids = completion.text, completion.ids
         if "\ufffd" in text:  # bytes that are no UTF-8: one character for an unknown number of bytes
             starts = np.array([len(self.tokenizer.decode(ids[:n])) for n in range(len(ids))])
@@ -181,8 +181,13 @@ class Rollouts:
         else:
             sizes = self.tokenizer.byte_lengths(ids)
             starts, limit = np.cumsum(sizes) - sizes, len(text[: judgement.credit].encode())
-        ended = judgement.credit >= len(completion.text)
-        return ~completion.forced & ((starts < limit) | ended)
+        chosen = ~completion.forced
+        if judgement.credit >= len(text):
+            return chosen
+        earns = chosen & (starts < limit)
+        ending = np.flatnonzero(chosen & (starts >= limit))[:1]
+        earns[ending] = True
+        return earns
 
     def _with_reference(self, batch: Batch) -> Batch:
         if self.reference is None:

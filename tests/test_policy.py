@@ -1,0 +1,117 @@
+"""A loaded model: generate, logprobs, score; and tuning it from Python with a function as reward."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from penchant.data.store import write_documents
+from penchant.errors import InputError
+from penchant.models.config import DecoderConfig
+from penchant.models.decoder import Decoder
+from penchant.models.load import save_model
+from penchant.policy import load
+from penchant.records import Document
+from penchant.text.tokenizer import Tokenizer
+from penchant.tuning import tune
+
+TEXT = 'def first(x):\n    """Return it."""\n    return x\n\n\ndef second(y):\n    z = y\n    return z\n' * 6
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """A model folder and a prepared folder."""
+    root = tmp_path_factory.mktemp("policy")
+    tokenizer = Tokenizer.train([TEXT], 300)
+    config = DecoderConfig(vocab_size=tokenizer.vocab_size, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
+                           bos_token_id=tokenizer.eos_id, eos_token_id=tokenizer.eos_id,
+                           pad_token_id=tokenizer.pad_id, max_position_embeddings=256, initializer_range=0.1)  # fmt: skip
+    (root / "model").mkdir()
+    save_model(Decoder(config).initialise(0), root / "model", tuple(tokenizer.control_ids.values()))
+    tokenizer.save(root / "model")
+    ends = tuple(i + 1 for i, c in enumerate(TEXT) if c == "\n")
+    for split in ("train", "validation", "test"):
+        document = Document(f"{split}.py", TEXT, ends, {"style": tuple(0.0 for _ in ends)})
+        write_documents(root / f"{split}.parquet", [document])
+    (root / "summary.json").write_text(json.dumps({"signals": {"style": {"quantiles": {"0.5": 0.0}}}}))
+    return root
+
+
+def test_generate_is_seeded_and_takes_one_or_many_prompts(folders):
+    policy = load(folders / "model")
+    one = policy.generate("def first(x):\n", max_new_tokens=12, n=2, seed=1)
+    assert len(one) == 2
+    assert one == policy.generate(["def first(x):\n"], max_new_tokens=12, n=2, seed=1)
+    assert one != policy.generate("def first(x):\n", max_new_tokens=12, n=2, seed=2)
+    asked = policy.generate(["def first(x):\n", "x"], max_new_tokens=12, ask="good")
+    assert not any("<|" in text for text in asked)
+    with pytest.raises(InputError, match="nice"):
+        policy.generate("x", ask="nice")
+
+
+def test_generate_from_the_saved_folder_in_transformers_gives_the_same_greedy_text(folders):
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    theirs = AutoModelForCausalLM.from_pretrained(folders / "model")
+    tokenizer = AutoTokenizer.from_pretrained(folders / "model")
+    prompt = "def second(y):\n    z"
+    ids = [tokenizer.bos_token_id, *tokenizer(prompt, add_special_tokens=False)["input_ids"]]
+    out = theirs.generate(torch.tensor([ids]), max_new_tokens=16, do_sample=False)
+    expected = tokenizer.decode(out[0, len(ids) :], skip_special_tokens=True)
+    assert load(folders / "model").generate(prompt, max_new_tokens=16, temperature=0) == [expected]
+
+
+def test_logprobs_and_score(folders):
+    policy = load(folders / "model")
+    (found,) = policy.logprobs(["def first(x):\n    return x\n"])
+    assert found.dtype == np.float32
+    assert (found < 0).all()
+    assert len(found) == len(policy.tokenizer.encode("def first(x):\n    return x\n"))
+    clean, bad = policy.score(['def f(x):\n    """Say so."""\n    return x\n', "def f(x):\n    return(x )\n"])
+    assert clean == [0, 0, 0]
+    assert min(bad) < 0
+
+
+def test_a_folder_without_a_model_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no model here"):
+        load(tmp_path)
+
+
+def test_tune_with_a_function_as_reward(folders, tmp_path):
+    seen = []
+
+    def share_of_e(prompts, completions, **columns):
+        seen.append((prompts[0], columns["header"][0]))
+        return [text.count("e") / max(1, len(text)) for text in completions]
+
+    settings = {"steps": 2, "batch_size": 8, "num_generations": 4, "max_completion_length": 12, "eval_prompts": 2,
+                "prompt_tokens": 40, "max_clipped_ratio": 1.0, "save_steps": 1, "combine": "sum"}  # fmt: skip
+    policy = tune(folders / "model", folders, rewards=share_of_e, run_dir=tmp_path / "run", threads=1, **settings)
+    assert len(policy.generate("def first(x):\n", max_new_tokens=4)) == 1
+    assert seen[0][0].rstrip("\n").endswith(seen[0][1])
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1, 2]
+    assert {"reward", "kl", "entropy", "logprob_difference", "rewards/share_of_e/mean"} <= set(rows[0])
+    assert rows[0]["logprob_difference"] < 0.02
+    before = load(folders / "model").model.state_dict()["model.layers.0.mlp.up_proj.weight"].float()
+    after = policy.model.state_dict()["model.layers.0.mlp.up_proj.weight"].float()
+    assert not torch.equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"stepz": 3}, "stepz"),
+        ({"batch_size": 7}, "num_generations"),
+        ({"ask": "nice"}, "nice"),
+        ({"max_completion_length": 500}, "context"),
+        ({"algorithm": "grop"}, "grpo"),
+        ({"algorithm_options": {"betta": 1}}, "betta"),
+        ({"rewards": "tusk"}, "task"),
+    ],
+)
+def test_a_wrong_option_is_one_clear_line(folders, tmp_path, change, words):
+    with pytest.raises(InputError, match=words) as caught:
+        tune(folders / "model", folders, run_dir=tmp_path / "run", **change)
+    assert "\n" not in str(caught.value)
