@@ -52,7 +52,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "weight_decay": ("weight_decay", "optimizer.weight_decay"),
 }
 # Variables of ours that are not options.
-_NOT_OPTIONS = {"DATA", "DEBUG"}
+_NOT_OPTIONS = {"DATA", "DEBUG", "KILLS", "KILLS_SEED"}
 
 
 @dataclass(frozen=True)
