@@ -1,0 +1,1 @@
+"""Judgement: from completions and log-probs to figures with intervals and paired tests."""
