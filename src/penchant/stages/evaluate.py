@@ -144,7 +144,7 @@ class _Evaluation:
     open_model: Callable[[Path, str], Machine]
     threshold: float = 0.0
     documents: list[Document] = field(default_factory=list)
-    cached: dict[str, list[str]] = field(default_factory=dict)
+    cached: dict[int, list[str]] = field(default_factory=dict)
 
     def run(self) -> dict[str, Any]:
         o, data = self.options, self.context.inputs["data"]
@@ -233,9 +233,10 @@ class _Evaluation:
         return names[0] if names else next(iter(o.models))
 
     def _labels(self, document: Document) -> list[str]:
-        if document.source not in self.cached:
-            self.cached[document.source] = labels(document, self.options.signal, self.threshold)
-        return self.cached[document.source]
+        # By the object: several documents may come from one source.
+        if id(document) not in self.cached:
+            self.cached[id(document)] = labels(document, self.options.signal, self.threshold)
+        return self.cached[id(document)]
 
     def _prompts(self, task: Task) -> dict[str, list[Prompt]]:
         """The prompts of each row of `models`: the same places, control tokens as the row asks."""
