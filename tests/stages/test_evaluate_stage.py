@@ -150,7 +150,7 @@ def test_requests_carry_what_the_row_asks_for(whole):
 
 
 def test_the_real_row_is_the_document(whole):
-    folder, fakes, _, found = whole
+    folder = whole[0]
     rows = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     assert len(rows) == 10 * 12
     real = [row for row in rows if row["row"] == "real"]
