@@ -91,12 +91,14 @@ def load(folder: str | Path) -> Policy:
     return load_policy(folder)
 
 
-def tune(*arguments: Any, **options: Any) -> Any:
-    """Tune a model from rewards: `tune(model, data, rewards=..., algorithm=...)`."""
-    from penchant import policy
+def tune(
+    model: Any, data: Any, rewards: Any = "task", algorithm: str = "grpo", run_dir: Any = "runs/tune", **options: Any
+) -> Policy:
+    """Tune a model in this process; rewards may be Python functions. See `penchant.tuning.tune`."""
+    from penchant.tuning import tune as tune_policy
 
-    tune_policy: Any = vars(policy)["tune"]
-    return tune_policy(*arguments, **options)
+    folder = data.stage("prepare") if isinstance(data, RunFolder) else data
+    return tune_policy(model, folder, rewards, algorithm, run_dir, **options)
 
 
 def _execute(kind: str, inputs: Mapping[str, Any], run_dir: str | Path | None, options: Mapping[str, Any]) -> RunFolder:

@@ -101,7 +101,7 @@ def read_json_lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in path.read_text(encoding="utf-8").split("\n")[:-1]:  # not splitlines: texts hold U+2028
         try:
             rows.append(json.loads(line))
         except json.JSONDecodeError:

@@ -49,9 +49,7 @@ class PromptSet:
             return make_prompt(document, spot, self.tokenizer, self.max_tokens)
         if number not in self._labels:
             self._labels[number] = labels(document, self.signal, self.threshold)
-        return make_prompt(
-            document, spot, self.tokenizer, self.max_tokens, self._labels[number], last=self.ask
-        )
+        return make_prompt(document, spot, self.tokenizer, self.max_tokens, self._labels[number], last=self.ask)
 
     def __iter__(self) -> Iterator[Prompt]:
         """One epoch after the other, each in an order of its own."""

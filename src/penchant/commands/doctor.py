@@ -60,11 +60,11 @@ def examine() -> dict[str, Any]:
 def _measured() -> dict[str, Any]:
     """What the training floor would choose on this machine, and why."""
     try:
-        from penchant.runtime.precision import measure
+        from penchant.runtime.precision import bf16_units, measure
     except ImportError as error:
         return {"why": f"not measured: {error}"}
     found = measure()
-    return {"used": found.pays, "why": found.why}
+    return {"used": bf16_units(), "why": found.why}
 
 
 def _device() -> str:

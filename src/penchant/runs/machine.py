@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from penchant.runtime.processor import bf16_units, cpuinfo
+
 __all__ = ["bf16_units", "cores", "cpu_name", "describe", "memory_limit", "stage_environment", "versions"]
 
 _LIBRARIES = (
@@ -57,25 +59,10 @@ def memory_limit() -> int | None:
 
 def cpu_name() -> str:
     """The processor's name."""
-    for line in _cpuinfo():
+    for line in cpuinfo():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def bf16_units() -> bool | None:
-    """Whether the processor has units for bfloat16; None where the system does not say."""
-    for line in _cpuinfo():
-        if line.startswith(("flags", "Features")):
-            return bool({"avx512_bf16", "amx_bf16", "bf16"} & set(line.partition(":")[2].split()))
-    return None
-
-
-def _cpuinfo() -> list[str]:
-    try:
-        return Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
 
 
 def versions() -> dict[str, str]:

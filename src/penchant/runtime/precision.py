@@ -1,4 +1,8 @@
-"""Which number format pays on this machine: bf16 where there are units for it, else fp32 (measured, not guessed)."""
+"""Which number format pays on this machine: bf16 where there are units for it, else fp32.
+
+What a run uses is read from the processor's flags, since a measurement on a busy machine could differ when the run goes
+on and then the bits would; `measure` shows people what the choice is worth.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,9 @@ from dataclasses import dataclass
 
 import torch
 
-__all__ = ["Precision", "measure", "resolve_dtype"]
+from penchant.runtime import processor
+
+__all__ = ["Precision", "bf16_units", "measure", "resolve_dtype"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +59,15 @@ def measure(device: str = "cpu") -> Precision:
         torch.set_num_threads(threads)
 
 
+def bf16_units(device: str = "cpu") -> bool:
+    """Whether the processor or GPU has matrix units for bfloat16; False where it does not say."""
+    if device.startswith("cuda"):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return bool(processor.bf16_units())
+
+
 def resolve_dtype(name: str, device: str = "cpu") -> torch.dtype:
-    """`auto` (the faster), `bfloat16` or `float32` as a torch dtype."""
+    """`auto` (bfloat16 where there are units for it), `bfloat16` or `float32` as a torch dtype."""
     if name == "auto":
-        return torch.bfloat16 if measure(device).pays else torch.float32
+        return torch.bfloat16 if bf16_units(device) else torch.float32
     return {"bfloat16": torch.bfloat16, "float32": torch.float32}[name]

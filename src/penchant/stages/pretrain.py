@@ -177,8 +177,8 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
     return {
         "parameters": parameters,
         "tokens": tokens,
-        "memory_bytes": parameters * 18 + wide,
-        "disk_bytes": 3 * parameters * 14,
+        "memory": parameters * 18 + wide,
+        "disk": 3 * parameters * 14,
         "seconds": 6 * parameters * tokens / 75e9 / max(1, context.threads),
     }
 

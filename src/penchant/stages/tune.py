@@ -67,7 +67,7 @@ class Options(BaseModel, extra="forbid"):
 def plan(options: Options, context: StageContext) -> dict[str, Any]:
     """What a run would take: completions' tokens, and a rough time."""
     tokens = options.steps * options.batch_size * (options.max_completion_length + options.prompt_tokens)
-    return {"tokens": tokens, "seconds": tokens / 9000, "disk_bytes": 100 << 20, "memory_bytes": 2 << 30}
+    return {"tokens": tokens, "seconds": tokens / 9000, "disk": 100 << 20, "memory": 2 << 30}
 
 
 def plug(kind: str, entry: Mapping[str, Any], context: Context) -> Any:
@@ -135,9 +135,7 @@ def _sampling(options: Options, tokenizer: Tokenizer) -> Sampling:
     if options.ask is not None:
         if options.ask not in tokenizer.control_ids:
             known = ", ".join(tokenizer.control_ids) or "none"
-            raise InputError(
-                f"the model knows no token {options.ask!r}", f"set ask= to one of {known}, or null"
-            )
+            raise InputError(f"the model knows no token {options.ask!r}", f"set ask= to one of {known}, or null")
         if tokenizer.newline_id is not None:
             insert = {tokenizer.newline_id: tokenizer.control_ids[options.ask]}
     ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
