@@ -24,9 +24,9 @@ def folders(tmp_path_factory):
     """A model folder and a prepared folder."""
     root = tmp_path_factory.mktemp("policy")
     tokenizer = Tokenizer.train([TEXT], 300)
-    config = DecoderConfig(vocab_size=tokenizer.vocab_size, hidden_size=32, intermediate_size=48, num_hidden_layers=2,
-                           bos_token_id=tokenizer.eos_id, eos_token_id=tokenizer.eos_id,
-                           pad_token_id=tokenizer.pad_id, max_position_embeddings=256, initializer_range=0.1)  # fmt: skip
+    ends = {"bos_token_id": tokenizer.eos_id, "eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
+    sizes = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "max_position_embeddings": 256}
+    config = DecoderConfig(vocab_size=tokenizer.vocab_size, initializer_range=0.1, **sizes, **ends)
     (root / "model").mkdir()
     save_model(Decoder(config).initialise(0), root / "model", tuple(tokenizer.control_ids.values()))
     tokenizer.save(root / "model")

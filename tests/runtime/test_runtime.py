@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from penchant.runtime.precision import Precision, measure, resolve_dtype
+from penchant.runtime.precision import Precision, bf16_units, measure, resolve_dtype
 from penchant.runtime.random import stream
 
 
@@ -17,7 +17,7 @@ def test_precision_is_measured_and_says_why():
     found = measure()
     assert found.fp32 > 0
     assert found.bf16 > 0
-    assert found.pays == (resolve_dtype("auto") == torch.bfloat16)
+    assert bf16_units() == (resolve_dtype("auto") == torch.bfloat16)
     assert "emulated" in Precision("cpu", 20, 100).why
     assert "bf16 weights" in Precision("cpu", 220, 110).why
     assert resolve_dtype("float32") == torch.float32

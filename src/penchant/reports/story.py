@@ -110,8 +110,8 @@ def what_it_does_not_show(found: Mapping[str, Any], main: str | None) -> list[tu
         limits.append(
             (
                 "PEP 8 alone.",
-                "Much of the gain can be the docstring: the table without that rule is below. The library keeps PEP 8 "
-                "on most of its lines, so a plain model does too.",
+                "Much of the gain can be the docstring; the table without that rule stands above. Where the sources keep "
+                "PEP 8 on most of their lines, a plain model does too.",
             )
         )
     if any("perplexity" in row for row in models.values()):
@@ -133,7 +133,7 @@ def _hot(models: Mapping[str, Any], main: str | None) -> str:
     cool = [((models.get(row) or {}).get(main) or {}).get("value") for row in ("mle", "conditional")]
     beside = f" (at the lower temperature {change(*cool)})" if None not in cool else ""
     return (
-        f"Unsharpened samples break more for want of skill than of manners. {title(main)} there: {number(values[0])} "
+        f"Sampled as it is, a small model errs more for want of skill than of manners. {title(main)}: {number(values[0])} "
         f"plain, {number(values[1])} conditional, {change(*values)}{beside}."
     )
 

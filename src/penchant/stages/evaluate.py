@@ -19,9 +19,9 @@ from penchant.evaluation.judging import judge_all, write_samples
 from penchant.evaluation.perplexity import LogProbs, choose, cut, measure
 from penchant.evaluation.prompts import choose_spots, prompts_by_way
 from penchant.files import read_json, stable_hash, write_json
+from penchant.plugins import build_context
 from penchant.records import Document, Prompt
 from penchant.runtime.random import stream
-from penchant.stages.tune import build_context
 from penchant.text.control import encode_document, labels, resolve_threshold
 from penchant.text.prompts import make_prompt
 from penchant.text.tokenizer import Tokenizer

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, Field
 
-from penchant import console, registry
+from penchant import console
 from penchant.batches.prompts import PromptSet
 from penchant.batches.rollouts import Rollouts, Sampling, score
 from penchant.contracts import Context, StageContext, Task
@@ -19,6 +19,7 @@ from penchant.errors import InputError
 from penchant.files import read_json
 from penchant.models.decoder import Decoder
 from penchant.models.load import load_model
+from penchant.plugins import build_context, plug
 from penchant.runs.recorder import StageRecorder
 from penchant.runtime.device import device_name, set_threads
 from penchant.runtime.precision import resolve_dtype
@@ -70,27 +71,6 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
     return {"tokens": tokens, "seconds": tokens / 9000, "disk": 100 << 20, "memory": 2 << 30}
 
 
-def plug(kind: str, entry: Mapping[str, Any], context: Context) -> Any:
-    """Build the plug-in of a recipe entry `{name, ...options}`.
-
-    Raises:
-        InputError: an option is unknown or has the wrong type.
-    """
-    from pydantic import ValidationError
-
-    name = entry["name"]
-    module = registry.load(kind, name)
-    try:
-        options = module.Options(**{k: v for k, v in entry.items() if k not in ("name", "weight")})
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise InputError(
-            f"{kind.removesuffix('s')} {name}: option {'.'.join(map(str, first['loc']))}: {first['msg']}",
-            f"its options are {', '.join(module.Options.model_fields) or 'none'}",
-        ) from error
-    return module.build(options, context)
-
-
 def _reward(entry: Mapping[str, Any], context: Context) -> tuple[Any, float]:
     """A reward and its weight; `call` in the entry is a Python function of TRL's signature."""
     weight = float(entry.get("weight", 1.0))
@@ -104,13 +84,6 @@ def _reward(entry: Mapping[str, Any], context: Context) -> tuple[Any, float]:
         return list(found)
 
     return score, weight
-
-
-def build_context(seed: int, tokenizer: Tokenizer, task: Mapping[str, Any]) -> Context:
-    """A context whose task is built, and that can build further plug-ins."""
-    base = Context(seed=seed, tokenizer=tokenizer)
-    base = Context(seed=seed, tokenizer=tokenizer, build=lambda kind, name, o: plug(kind, {"name": name, **o}, base))
-    return Context(seed=seed, tokenizer=tokenizer, task=plug("tasks", task, base), build=base.build)
 
 
 class Validation:

@@ -1,0 +1,40 @@
+"""Plug-ins from a recipe's entries `{name, ...options}`, with options checked; and the context they are built in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from penchant import registry
+from penchant.contracts import Context
+from penchant.errors import InputError
+
+__all__ = ["build_context", "plug"]
+
+
+def plug(kind: str, entry: Mapping[str, Any], context: Context) -> Any:
+    """Build the plug-in of a recipe entry `{name, ...options}`.
+
+    Raises:
+        InputError: an option is unknown or has the wrong type.
+    """
+    from pydantic import ValidationError
+
+    name = entry["name"]
+    module = registry.load(kind, name)
+    try:
+        options = module.Options(**{k: v for k, v in entry.items() if k not in ("name", "weight")})
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise InputError(
+            f"{kind.removesuffix('s')} {name}: option {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"its options are {', '.join(module.Options.model_fields) or 'none'}",
+        ) from error
+    return module.build(options, context)
+
+
+def build_context(seed: int, tokenizer: Any, task: Mapping[str, Any]) -> Context:
+    """A context whose task is built, and that can build further plug-ins."""
+    base = Context(seed=seed, tokenizer=tokenizer)
+    base = Context(seed=seed, tokenizer=tokenizer, build=lambda kind, name, o: plug(kind, {"name": name, **o}, base))
+    return Context(seed=seed, tokenizer=tokenizer, task=plug("tasks", task, base), build=base.build)
