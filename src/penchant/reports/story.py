@@ -132,9 +132,10 @@ def _hot(models: Mapping[str, Any], main: str | None) -> str:
         return ""
     cool = [((models.get(row) or {}).get(main) or {}).get("value") for row in ("mle", "conditional")]
     beside = f" (at the lower temperature {change(*cool)})" if None not in cool else ""
+    skill = "Sampled as it is, a small model errs more for want of skill than of manners. " if main == _STYLE else ""
     return (
-        f"Sampled as it is, a small model errs more for want of skill than of manners. {title(main)}: {number(values[0])} "
-        f"plain, {number(values[1])} conditional, {change(*values)}{beside}."
+        f"{skill}{title(main)} there: {number(values[0])} plain, {number(values[1])} conditional, "
+        f"{change(*values)}{beside}."
     )
 
 

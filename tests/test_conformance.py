@@ -1,0 +1,140 @@
+"""Every plug-in of every kind keeps the shape of its kind: help, checked options, a maker that works by default."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import math
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from penchant import registry
+from penchant.contracts import Context, Measure
+from penchant.records import Document, Segment
+from penchant.runs.recipe import load_recipe
+
+MADE = ("signals", "tasks", "objectives", "rewards", "algorithms")
+PLUGINS = [(kind, name) for kind in (*MADE, "stages", "commands", "metrics") for name in registry.names(kind)]
+NEEDED = {"continuation": {"signal": {"name": "readability"}}}  # options without which there is no default
+TEXTS = {
+    "python": 'def add(a, b):\n    """Return the sum of two numbers."""\n    return a+b\n',
+    "en": "It was a bright cold day in April.\nThe clocks were striking thirteen, which was not good.\n",
+}
+
+
+def ids(pair):
+    return "/".join(pair)
+
+
+def modules(kind):
+    return [(name, registry.load(kind, name)) for name in registry.names(kind)]
+
+
+def test_kinds_have_plugins():
+    """An empty kind is a room that nobody needs."""
+    assert all(registry.names(kind) for kind in registry.KINDS)
+
+
+@pytest.mark.parametrize(("kind", "name"), PLUGINS, ids=map(ids, PLUGINS))
+def test_help(kind, name):
+    """The first line of the docstring says what it is, and fits a line."""
+    line = registry.describe(kind, name)
+    assert 15 <= len(line) <= 140, line
+    assert line[0].isupper() or line[0].isdigit()
+
+
+@pytest.mark.parametrize(("kind", "name"), [p for p in PLUGINS if p[0] in (*MADE, "stages")], ids=ids)
+def test_options_are_checked(kind, name):
+    """Options refuse unknown keys, and say what each is for."""
+    options = getattr(registry.load(kind, name), "Options", None)
+    if options is None:
+        assert kind not in ("stages", "signals"), "needs Options"
+        return
+    assert issubclass(options, BaseModel)
+    assert options.model_config.get("extra") == "forbid"
+
+
+@pytest.mark.parametrize(("kind", "name"), [p for p in PLUGINS if p[0] in MADE], ids=ids)
+def test_build(kind, name):
+    """`build(options, context)` is there, with these two arguments."""
+    build = registry.load(kind, name).build
+    assert list(inspect.signature(build).parameters)[:2] == ["options", "context"]
+
+
+@pytest.mark.parametrize("name", registry.names("stages"))
+def test_stages(name):
+    """A stage has `run(options, context)`; `plan`, where it has one, takes the same."""
+    module = registry.load("stages", name)
+    for function in filter(None, (module.run, getattr(module, "plan", None))):
+        first, second, *more = inspect.signature(function).parameters.values()
+        assert (first.name, second.name) == ("options", "context")
+        assert all(parameter.default is not parameter.empty for parameter in more)
+
+
+@pytest.mark.parametrize("name", registry.names("signals"))
+def test_signals_score_every_segment(name):
+    """One finite float a segment, inside the range that the signal states, for each language that it serves."""
+    module = registry.load("signals", name)
+    low, high = module.RANGE
+    assert isinstance(module.REMOTE, bool)
+    score = module.build(module.Options(), Context())
+    languages = TEXTS if module.LANGUAGES == "any" else [one for one in TEXTS if one in module.LANGUAGES]
+    assert module.LANGUAGES == "any" or isinstance(module.LANGUAGES, list | tuple)
+    for language in languages:
+        lines = TEXTS[language].splitlines(keepends=True)
+        starts = [sum(map(len, lines[:i])) for i in range(len(lines))]
+        found = score([Segment(line, start) for line, start in zip(lines, starts, strict=True)])
+        assert len(found) == len(lines)
+        assert all(math.isfinite(x) for x in found)
+        assert all((low is None or x >= low) and (high is None or x <= high) for x in found)
+    assert score([]) == []
+
+
+@pytest.mark.parametrize("name", registry.names("tasks"))
+def test_tasks_say_what_they_measure(name):
+    """A task measures `reward` among others, each with a help; and finds spots inside a document."""
+    module = registry.load("tasks", name)
+    task = module.build(module.Options(**NEEDED.get(name, {})), Context(build=_build))
+    assert "reward" in task.measures
+    assert all(
+        isinstance(m, Measure) and m.help and m.better in ("", "lower", "higher") for m in task.measures.values()
+    )
+    text = TEXTS["python"] * 5
+    ends = tuple(i + 1 for i, character in enumerate(text) if character == "\n")
+    spots = task.spots(Document("a.py", text, ends))
+    assert all(0 < spot.end <= len(text) for spot in spots)
+
+
+def _build(kind, name, options):
+    module = registry.load(kind, name)
+    return module.build(module.Options(**options), Context(build=_build))
+
+
+@pytest.mark.parametrize("name", registry.names("objectives"))
+def test_objectives_are_built(name):
+    """An objective names its quantities, and has `totals` and `loss`."""
+    module = registry.load("objectives", name)
+    options = module.Options() if hasattr(module, "Options") else None
+    objective = module.build(options, Context())
+    assert objective.quantities
+    assert callable(objective.totals)
+    assert callable(objective.loss)
+
+
+@pytest.mark.parametrize("name", registry.names("recipes"))
+def test_recipes_load(name):
+    """Every recipe is valid as it stands, ends in a report, and says in its first line what it is."""
+    assert len(registry.describe("recipes", name)) > 20
+    recipe = load_recipe(name, environment={})
+    assert list(recipe.stages)[-1] == "report"
+    assert recipe.name == name
+
+
+@pytest.mark.parametrize("name", registry.names("commands"))
+def test_commands_show_examples(name):
+    """A command's help shows how to call it."""
+    source = Path(inspect.getfile(registry.load("commands", name))).read_text(encoding="utf-8")
+    functions = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == "command"]
+    assert functions and f"penchant {name}" in (ast.get_docstring(functions[0]) or "")
