@@ -52,9 +52,12 @@ def copy(folder: Path, to: Path) -> Path:
 
 def unfinish(folder: Path, stage: str) -> Path:
     """As if the run had been killed just before this stage was done."""
-    (folder / "stages" / stage / "done.json").unlink()
-    shutil.rmtree(folder / "stages" / stage / "model")
-    return folder / "stages" / stage
+    place = folder / "stages" / stage
+    done = json.loads((place / "done.json").read_text())
+    (place / "attempt.json").write_text(json.dumps({"fingerprint": done["fingerprint"], "spans": []}))
+    (place / "done.json").unlink()
+    shutil.rmtree(place / "model")
+    return place
 
 
 def test_a_truncated_checkpoint_falls_back_and_only_when_none_is_left_fails(finished, tmp_path):

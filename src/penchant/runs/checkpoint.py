@@ -93,17 +93,22 @@ def latest(folder: Path, note: Callable[[str], None] = lambda _: None) -> Path |
     Raises:
         CorruptCheckpoint: there are checkpoints, and none passes.
     """
-    found = steps(folder)
+    bad: list[Path] = []
     failure: CorruptCheckpoint | None = None
-    for step in reversed(found):
+    for step in reversed(steps(folder)):
         path = folder / f"checkpoint-{step}"
         try:
             verify(path)
-            return path
         except CorruptCheckpoint as error:
             note(f"{error}: going back to the checkpoint before")
-            failure = error
-            path.rename(path.with_name(f"corrupt-{path.name}"))
+            failure = failure or error
+            bad.append(path)
+            continue
+        for one in bad:  # kept for a look, under a name that is never taken for a checkpoint
+            aside = one.with_name(f"corrupt-{one.name}")
+            shutil.rmtree(aside, ignore_errors=True)
+            one.rename(aside)
+        return path
     if failure is not None:
         raise failure
     return None
