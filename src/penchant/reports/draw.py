@@ -26,6 +26,7 @@ _STYLE: dict[Any, Any] = {
     "svg.hashsalt": "penchant",
     "svg.fonttype": "none",
     "font.size": 9,
+    "axes.formatter.useoffset": False,
     "axes.edgecolor": GRID,
     "axes.labelcolor": MUTED,
     "axes.grid": True,

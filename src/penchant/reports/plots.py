@@ -20,28 +20,35 @@ _MARKERS = {"mle": "s", "conditional": "o", "conditional_bad": "v", "conditional
 def learning(training: Mapping[str, Training], metrics: tuple[str, str], heading: str, name: str) -> str | None:
     """Curves of a metric over steps, a line a stage; the second metric is the same on held-out data, as dots.
 
-    Returns None when no stage has it.
+    Returns None when no stage has it, or when it never changes.
     """
     logged, held_out = metrics
     shown = {r: s for r, s in training.items() if s.series(logged)[0] or s.series(held_out)[0]}
-    if not shown:
+    values = [v for s in shown.values() for metric in metrics for v in s.series(metric)[1]]
+    if not values or (len(values) > 2 and max(values) - min(values) < 1e-3 * abs(max(values))):
         return None
     with figure() as (made, axes):
         for role, stage in shown.items():
             tint = color(row_style(role))
-            steps, values = stage.series(logged)
+            steps, raw = stage.series(logged)
             if steps:
-                smooth = _smooth(values)
-                if len(values) > 20:
-                    axes.plot(steps, values, color=tint, alpha=0.22, linewidth=0.8)
-                axes.plot(steps, smooth, color=tint, label=row_label(role).partition(",")[0])
+                if len(raw) > 20:
+                    axes.plot(steps, raw, color=tint, alpha=0.2, linewidth=0.6)
+                axes.plot(
+                    steps,
+                    _smooth(raw),
+                    color=tint,
+                    marker="o" if len(raw) == 1 else "",
+                    markersize=3.5,
+                    label=row_label(role).partition(",")[0],
+                )
             points, seen = stage.series(held_out)
             if points:
                 label = f"{row_label(role).partition(',')[0]}, held out"
                 axes.plot(points, seen, color=tint, marker="o", markersize=3.5, linewidth=1, linestyle=":", label=label)
         axes.set_title(heading)
         axes.set_xlabel("step")
-        _focus(axes, [v for s in shown.values() for m in metrics for v in s.series(m)[1]])
+        _focus(axes, values)
         if len(axes.get_legend_handles_labels()[1]) > 1:
             axes.legend()
         return svg(made, name, f"{heading} by step")

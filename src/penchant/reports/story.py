@@ -110,7 +110,7 @@ def what_it_does_not_show(found: Mapping[str, Any], main: str | None) -> list[tu
         limits.append(
             (
                 "PEP 8 alone.",
-                "Much of the gain can be the docstring; the table without that rule stands above. Where the sources keep "
+                "Much of the gain can be the docstring; the table without that rule stands above. Where sources keep "
                 "PEP 8 on most of their lines, a plain model does too.",
             )
         )
