@@ -14,8 +14,8 @@ def test_schedules_warm_up_and_end_where_they_should(name):
     values = [factor(name, step, 100, warmup=0.1, decay=0.2) for step in range(100)]
     assert values[0] == pytest.approx(0.1)
     assert values[9] == pytest.approx(1.0)
-    assert all(b >= a for a, b in itertools.pairwise(values))
-    assert all(b <= a for a, b in itertools.pairwise(values))
+    assert all(b >= a for a, b in itertools.pairwise(values[:10]))
+    assert all(b <= a for a, b in itertools.pairwise(values[10:]))
     assert (values[-1] == 1.0) if name == "constant" else (0 < values[-1] < 0.06)
     if name == "wsd":
         assert values[79] == 1.0
