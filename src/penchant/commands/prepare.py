@@ -20,7 +20,7 @@ def command(
     \b
     Examples:
       penchant prepare path=src/ run_dir=runs/mine
-      penchant prepare 'path=texts/*.txt' segments=sentence
+      penchant prepare 'path=texts/*.txt' segment=sentence
       penchant prepare quickstart data.path=src/
     """
     go_stage("prepare", words, redo=again, dry_run=dry_run, print_config=print_config, as_json=as_json)
