@@ -1,4 +1,4 @@
-"""Whole runs that meet a full disk, a corrupt checkpoint or a wrong line: one clear line, the right code, nothing lost."""
+"""Whole runs that meet a full disk, a corrupt checkpoint or a wrong line: one line, the right code, nothing lost."""
 
 import json
 import os
@@ -9,6 +9,10 @@ from pathlib import Path
 
 import pytest
 
+MEASURES = (
+    *("violations_per_line", "style_per_line", "violations_outside_docstrings", "parse_rate", "reward"),
+    *("docstring_rate", "distinct_2"),
+)
 INJECTED = """
 import errno, os, pathlib
 _real, _count = os.fsync, [0]
@@ -130,8 +134,7 @@ def test_another_process_in_the_same_folder_is_refused(finished):
 def test_the_report_holds_every_figure_that_is_promised(finished):
     report = json.loads((finished / "report.json").read_text())
     for row in ("mle", "conditional", "tuned", "conditional_bad", "conditional_none", "mle_t1", "tuned_t1"):
-        for measure in ("violations_per_line", "style_per_line", "violations_outside_docstrings", "parse_rate", "reward",
-                        "docstring_rate", "distinct_2"):  # fmt: skip
+        for measure in MEASURES:
             assert set(report["models"][row][measure]) >= {"value", "low", "high", "n", "files"}
     for row in ("mle", "conditional", "tuned"):
         assert report["models"][row]["perplexity"]["value"] > 1

@@ -62,7 +62,7 @@ class Options(BaseModel, extra="forbid"):
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     device: str = "auto"
     eval_steps: int = 140
-    eval_tokens: int = Field(65536, ge=1, description="held-out content tokens of each evaluation")
+    eval_tokens: int = Field(32768, ge=1, description="held-out content tokens of each evaluation")
     save_steps: int = 140
     sample_tokens: int = Field(48, description="tokens of the samples written at each evaluation; 0 for none")
     on_not_finite: Literal["skip", "halt", "rollback"] = "skip"
