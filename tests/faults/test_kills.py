@@ -74,7 +74,7 @@ def test_a_run_killed_at_random_points_ends_as_if_it_had_not_been(whole, tmp_pat
         while kills < KILLS:
             process = start(folder)
             try:
-                process.wait(timeout=chance.uniform(0.5, max(2.0, seconds / 3)))
+                process.wait(timeout=chance.uniform(0.5, max(4.0, 0.8 * seconds)))
                 break  # it came to its end between two kills: begin another
             except subprocess.TimeoutExpired:
                 kills += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -57,9 +58,8 @@ class StageRecorder:
             self.context.note(f"{self.context.name}: going on from step {step}")
         for name in ("metrics.jsonl", "samples.jsonl"):
             rows = [row for row in read_json_lines(folder / name) if row["step"] <= step]
-            with writing(folder / name, "w"):
-                pass
-            append_json_lines(folder / name, rows)
+            with writing(folder / name, "w") as handle:  # whole or not at all: a kill here must not lose rows
+                handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
         for path in folder.glob("rollouts/*.parquet"):
             if int(path.stem) > step:
                 path.unlink()
