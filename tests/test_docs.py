@@ -20,7 +20,7 @@ PAGES = sorted([*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").glob("*.md")])
 # What stands in the README is the quickstart's; the same lines hold for its toy-sized twin, and in seconds.
 TOY = {
     '"quickstart"': '"smoke"',
-    "steps=20": "steps=2, batch_size=4, num_generations=2, max_completion_length=8, max_clipped_ratio=1.0",
+    "steps=20": "steps=2, batch_size=4, num_generations=2, max_completion_length=8",
 }
 
 
