@@ -105,6 +105,7 @@ def test_completions_without_a_verdict_are_counted_and_left_out(tokenizer, tmp_p
     rollouts = source(tokenizer, tmp_path, rewards=some)
     batches, stats = rollouts.next(0)
     assert stats["rewards/masked"] == 6
+    assert sum(len(b.lengths) for b in batches) == 6
     assert all(np.isfinite(b.columns["advantages"]).all() for b in batches)
 
 

@@ -138,6 +138,7 @@ class Rollouts:
         rewarded = time.perf_counter()
         grouped = reward.reshape(self.groups, self.samples)
         advantages = self.advantages(grouped).reshape(-1)
+        advantages = np.where(np.isnan(reward), np.nan, advantages)  # no verdict: left out, of the KL too
         stats = self._statistics(grouped, parts, completions, judgements)
         self._refuse(step, stats)
         batches = self._pack(prompts, completions, judgements, advantages)
