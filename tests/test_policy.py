@@ -109,6 +109,7 @@ def test_tune_with_a_function_as_reward(folders, tmp_path):
         ({"algorithm": "grop"}, "grpo"),
         ({"algorithm_options": {"betta": 1}}, "betta"),
         ({"rewards": "tusk"}, "task"),
+        ({"rewards": ["task", "task"]}, "different names"),
     ],
 )
 def test_a_wrong_option_is_one_clear_line(folders, tmp_path, change, words):

@@ -86,6 +86,14 @@ def _reward(entry: Mapping[str, Any], context: Context) -> tuple[Any, float]:
     return score, weight
 
 
+def _rewards(options: Options, context: Context) -> dict[str, tuple[Any, float]]:
+    """All rewards by name."""
+    names = [entry.get("name") for entry in options.rewards]
+    if not names or None in names or len(set(names)) < len(names):
+        raise InputError(f"rewards {names} are not one or more different names", "give each reward a name= of its own")
+    return {entry["name"]: _reward(entry, context) for entry in options.rewards}
+
+
 class Validation:
     """The reward on validation prompts, without factors over the batch."""
 
@@ -160,7 +168,7 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     reference = copy.deepcopy(model).requires_grad_(False) if getattr(objective, "beta", 0) else None
     sets = _prompt_sets(options, context.inputs["data"], tokenizer, plugins.task, context.seed)
     sampling = _sampling(options, tokenizer)
-    rewards = {entry["name"]: _reward(entry, plugins) for entry in options.rewards}
+    rewards = _rewards(options, plugins)
     source = Rollouts(
         *(model, reference, tokenizer, plugins.task, sets["train"], rewards, advantages, sampling),
         batch_size=options.batch_size,
