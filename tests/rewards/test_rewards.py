@@ -67,7 +67,7 @@ def lengths(segments):
 @pytest.mark.parametrize(("unit", "expected"), [("line", [2, None]), ("document", [6, None])])
 def test_signal_is_the_mean_over_segments(unit, expected):
     context = Context(build=lambda kind, name, options: lengths)
-    reward = signal.build(signal.Options(name="lengths", segments=unit), context)
+    reward = signal.build(signal.Options(signal="lengths", segments=unit), context)
     assert scored(reward, "a\n\nbbb\n", " \n") == expected
 
 
@@ -79,16 +79,16 @@ def test_signal_may_see_the_prompt():
         return [float(i) for i in range(len(segments))]
 
     context = Context(build=lambda kind, name, options: record)
-    reward = signal.build(signal.Options(name="record", with_prompt=True), context)
+    reward = signal.build(signal.Options(signal="record", with_prompt=True), context)
     assert scored(reward, "a\nb\n") == [1.5]
     assert seen == [[("before\n", 0), ("a\n", 7), ("b\n", 9)]]
     with pytest.raises(ValueError, match="builds signals"):
-        signal.build(signal.Options(name="record"), Context())
+        signal.build(signal.Options(signal="record"), Context())
 
 
 def test_signal_without_a_finite_score_has_no_verdict():
     context = Context(build=lambda kind, name, options: lambda segments: [float("nan")] * len(segments))
-    assert scored(signal.build(signal.Options(name="nan"), context), "a\n") == [None]
+    assert scored(signal.build(signal.Options(signal="nan"), context), "a\n") == [None]
 
 
 def test_length():
@@ -96,3 +96,13 @@ def test_length():
     assert scored(reward, "", "a", "a b", "a b c d", "a b c d e f", "a " * 9) == [0, 0.5, 1, 1, 0.5, 0]
     reward = length.build(length.Options(low=2, high=4), Context())
     assert reward([PROMPT], [completion("", (1, 2, 3), (True, True, False))]) == [0.5]
+
+
+def test_the_signal_reward_is_built_from_an_entry_as_a_recipe_gives_it():
+    """The entry's own `name` is the reward's; the signal has a key of its own."""
+    from penchant.plugins import build_context, plug
+
+    context = build_context(0, None, {"name": "function_body"})
+    reward = plug("rewards", {"name": "signal", "signal": "style", "weight": 1.0}, context)
+    assert scored(reward, "x = 1\n") == [0.0]
+    assert scored(reward, "x=1\n") == [-1.0]

@@ -19,7 +19,7 @@ class Options(BaseModel):
     """Options of the reward."""
 
     model_config = ConfigDict(extra="forbid")
-    name: str = Field(description="the signal")
+    signal: str = Field(description="the name of the signal")
     options: dict[str, Any] = Field(default_factory=dict, description="its options")
     segments: Literal["line", "sentence", "document"] = Field(default="line", description="what is scored at a time")
     with_prompt: bool = Field(
@@ -35,7 +35,7 @@ def build(options: Options, context: Context) -> Callable[..., list[float | None
     """
     if context.build is None:
         raise ValueError("the reward `signal` needs a context that builds signals")
-    signal = context.build("signals", options.name, options.options)
+    signal = context.build("signals", options.signal, options.options)
 
     def one(prompt: Prompt, text: str) -> float | None:
         before = prompt.text if options.with_prompt else ""
