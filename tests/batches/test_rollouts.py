@@ -100,6 +100,11 @@ def test_a_reward_that_gives_another_number_of_values_is_refused():
         score({"short": (lambda p, c, **k: [1.0], 1.0)}, [None, None], [None, None], [], "sum")
 
 
+def test_a_negative_reward_in_a_product_is_refused():
+    with pytest.raises(InputError, match="combine=sum"):
+        score({"low": (lambda p, c, **k: [-1.0, 0.5], 1.0)}, [None, None], [None, None], [], "product")
+
+
 def test_completions_without_a_verdict_are_counted_and_left_out(tokenizer, tmp_path):
     some = {"some": (lambda p, c, **k: [None if i % 2 else float(i) for i in range(len(c))], 1.0)}
     rollouts = source(tokenizer, tmp_path, rewards=some)

@@ -81,6 +81,11 @@ def score(
                 f"reward {name} gave {len(values)} values for {len(completions)} completions", "give one each"
             )
         parts[name] = np.array([np.nan if v is None else float(v) for v in values])
+        if how == "product" and (parts[name] < 0).any():
+            raise InputError(
+                f"reward {name} gave {np.nanmin(parts[name]):.3g}, and a product of negative rewards means nothing",
+                "set combine=sum, or scale it to [0, 1]",
+            )
     weights = np.array([weight for _, weight in rewards.values()])
     return combine(np.stack(list(parts.values())), weights, how), parts
 

@@ -61,9 +61,9 @@ class Options(BaseModel, extra="forbid"):
     optimizer: OptimizerOptions = OptimizerOptions()
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     device: str = "auto"
-    eval_steps: int = 140
+    eval_steps: int = Field(140, ge=1)
     eval_tokens: int = Field(32768, ge=1, description="held-out content tokens of each evaluation")
-    save_steps: int = 140
+    save_steps: int = Field(140, ge=1)
     sample_tokens: int = Field(48, description="tokens of the samples written at each evaluation; 0 for none")
     on_not_finite: Literal["skip", "halt", "rollback"] = "skip"
     trackers: list[TrackerName] = []

@@ -56,9 +56,9 @@ class Options(BaseModel, extra="forbid"):
     )
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     device: str = "auto"
-    eval_steps: int = 8
+    eval_steps: int = Field(8, ge=1)
     eval_prompts: int = Field(64, ge=1, description="validation prompts of each evaluation")
-    save_steps: int = 4
+    save_steps: int = Field(4, ge=1)
     keep: Literal["last", "best"] = Field("last", description="which checkpoint is published (best: validation reward)")
     on_not_finite: Literal["skip", "halt", "rollback"] = "skip"
     trackers: list[TrackerName] = []
