@@ -17,6 +17,8 @@ import pytest
 
 KILLS = int(os.environ.get("PENCHANT_KILLS", "20"))
 SEED = int(os.environ.get("PENCHANT_KILLS_SEED", "0"))
+STAGES = ("prepare", "tokenizer", "mle", "conditional", "tuned", "evaluate", "report")
+LONGEST = {"prepare": 1.5, "tokenizer": 0.5, "report": 0.5}  # seconds after a short stage's begin
 TIMES = ("seconds", "tokens_per_second", "time", "started", "finished", "attempts")
 
 
@@ -63,34 +65,49 @@ def whole(tmp_path_factory):
     return everything(folder), time.monotonic() - begin
 
 
+def unfinished(folder: Path) -> set[str]:
+    """The stages at work in a run folder."""
+    return {p.parent.name for p in folder.glob("stages/[!.]*/attempt.json") if not (p.parent / "done.json").exists()}
+
+
+def killed_in(folder: Path, stage: str, chance: random.Random) -> bool:
+    """Start or go on, and kill at a random instant after a stage has begun; False where it ended before."""
+    process = start(folder)
+    while stage not in unfinished(folder):
+        if process.poll() is not None:
+            process.stderr.close()
+            return False
+        time.sleep(0.01)
+    try:
+        process.wait(timeout=chance.uniform(0.0, LONGEST.get(stage, 3.0)))
+    except subprocess.TimeoutExpired:
+        if chance.random() < 0.5:
+            process.kill()  # only the parent: its children must not live on
+        else:
+            os.killpg(process.pid, signal.SIGKILL)
+    killed = process.wait() == -signal.SIGKILL
+    process.stderr.close()
+    return killed
+
+
 @pytest.mark.timeout(60 * 60 * 6 if KILLS > 20 else 600)
-def test_a_run_killed_at_random_points_ends_as_if_it_had_not_been(whole, tmp_path):
-    expected, seconds = whole
+def test_a_run_killed_at_random_points_of_all_its_stages_ends_as_if_it_had_not_been(whole, tmp_path):
+    expected, _ = whole
     chance = random.Random(SEED)
-    kills, number, stages = 0, 0, set()
+    kills, number, hit = 0, 0, set()
     while kills < KILLS:
         folder = tmp_path / f"run-{number}"
         number += 1
-        while kills < KILLS:
-            process = start(folder)
-            try:
-                process.wait(timeout=chance.uniform(0.5, max(4.0, 0.8 * seconds)))
-                break  # it came to its end between two kills: begin another
-            except subprocess.TimeoutExpired:
-                kills += 1
-                stages |= {p.name for p in folder.glob("stages/*") if not (p / "done.json").exists()}
-                if chance.random() < 0.5:
-                    process.kill()  # only the parent: its children must not live on
-                else:
-                    os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-                process.stderr.close()
+        for stage in STAGES:
+            before = kills
+            kills += kills < KILLS and killed_in(folder, stage, chance)
+            hit |= unfinished(folder) if kills > before else set()
         finish(start(folder))
         found = everything(folder)
         assert set(found) == set(expected)
         for path, value in expected.items():
             assert found[path] == value, f"{path} differs after {kills} kills"
-    assert len(stages) >= min(3, KILLS), f"only {stages} were hit"
+    assert hit == set(STAGES) or len(STAGES) > KILLS, f"only {hit} were hit"
 
 
 def test_a_signal_saves_and_prints_the_line_that_goes_on(whole, tmp_path):
