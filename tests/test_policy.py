@@ -74,7 +74,7 @@ def test_logprobs_and_score(folders):
 
 
 def test_a_folder_without_a_model_is_refused(tmp_path):
-    with pytest.raises(InputError, match="no model here"):
+    with pytest.raises(InputError, match="holds no model"):
         load(tmp_path)
 
 
@@ -97,6 +97,17 @@ def test_tune_with_a_function_as_reward(folders, tmp_path):
     before = load(folders / "model").model.state_dict()["model.layers.0.mlp.up_proj.weight"].float()
     after = policy.model.state_dict()["model.layers.0.mlp.up_proj.weight"].float()
     assert not torch.equal(before, after)
+
+
+def test_a_folder_of_another_tuning_is_refused_and_the_same_one_goes_on(folders, tmp_path):
+    settings = {"steps": 1, "batch_size": 4, "num_generations": 2, "max_completion_length": 8, "eval_prompts": 1,
+                "prompt_tokens": 40, "max_clipped_ratio": 1.0, "run_dir": tmp_path / "run", "threads": 1}  # fmt: skip
+    first = tune(folders / "model", folders, **settings)
+    again = tune(folders / "model", folders, **settings)
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert torch.equal(first.model.state_dict()[name], again.model.state_dict()[name])
+    with pytest.raises(InputError, match="run_dir="):
+        tune(folders / "model", folders, seed=1, **settings)
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def lock(folder: Path, wait: float = 5.0) -> Iterator[int]:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
-            except OSError as error:
+            except BlockingIOError as error:
                 if time.monotonic() > until:
                     raise RunLocked(
                         "another process is using this run folder", "wait for it, or give another run_dir=", file=folder

@@ -15,10 +15,18 @@ from penchant.models.decoder import Decoder
 from penchant.models.load import load_model
 from penchant.models.quantities import sequence_logprobs
 from penchant.records import Segment
+from penchant.runs.layout import published
 from penchant.sampling.engine import generate
+from penchant.text.segment import segment_ends
 from penchant.text.tokenizer import Tokenizer
 
 __all__ = ["Policy", "load"]
+
+
+def _lines(text: str) -> list[str]:
+    """Lines with their newline, cut as `prepare` cuts them (a form feed is no end of a line)."""
+    ends = segment_ends(text, "line")
+    return [text[a:b] for a, b in zip((0, *ends[:-1]), ends, strict=False)]
 
 
 class Policy:
@@ -33,7 +41,7 @@ class Policy:
         if ask is None:
             return head + self.tokenizer.encode(text)
         control = self.control(ask)
-        for line in text.splitlines(keepends=True):
+        for line in _lines(text):
             head += [control, *self.tokenizer.encode(line)]
         return head if text and not text.endswith("\n") else [*head, control]
 
@@ -100,7 +108,7 @@ class Policy:
         score = module.build(module.Options(**options), Context())
         found = []
         for text in texts:
-            lines = text.splitlines(keepends=True)
+            lines = _lines(text)
             starts = np.cumsum([0, *map(len, lines)])
             found.append(score([Segment(line, int(start)) for line, start in zip(lines, starts, strict=False)]))
         return found
@@ -118,9 +126,6 @@ def load(folder: str | Path, dtype: str = "auto", device: str = "auto") -> Polic
     from penchant.runtime.device import device_name
     from penchant.runtime.precision import resolve_dtype
 
-    path = Path(folder)
-    for inner in (path, path / "model", path / "models" / "tuned", path / "models" / "mle"):
-        if (inner / "config.json").is_file():
-            kind = None if dtype == "auto" else resolve_dtype(dtype)
-            return Policy(load_model(inner, kind, device_name(device)), Tokenizer.load(inner), inner)
-    raise InputError("no model here (config.json)", "give a model folder or a finished run", file=path)
+    inner = published(Path(folder))
+    kind = None if dtype == "auto" else resolve_dtype(dtype)
+    return Policy(load_model(inner, kind, device_name(device)), Tokenizer.load(inner), inner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -12,12 +13,43 @@ from typing import Any
 from penchant import console
 from penchant.contracts import StageContext
 from penchant.errors import InputError
-from penchant.files import lock
+from penchant.files import lock, read_json, stable_hash, write_json
 from penchant.policy import Policy, load
+from penchant.runs.layout import published
 
 __all__ = ["tune"]
 
 RewardLike = str | dict[str, Any] | Callable[..., Sequence[float | None]]
+
+
+def _identity(chosen: Any, model: Path, data: Path, seed: int, threads: int) -> str:
+    """A hash of all that decides the result: options, the reward functions' code, weights, data, seed and threads."""
+
+    def shown(value: Any) -> Any:
+        if not callable(value):
+            return value
+        try:
+            return inspect.getsource(value)
+        except (OSError, TypeError):  # typed at a prompt, or a callable object
+            return repr(value)
+
+    options = chosen.model_dump()
+    options["rewards"] = [{k: shown(v) for k, v in entry.items()} for entry in options["rewards"]]
+    files = [*sorted(published(model).glob("model*.safetensors")), data / "train.parquet", data / "validation.parquet"]
+    return stable_hash([options, seed, threads, [stable_hash(path) for path in files if path.is_file()]])
+
+
+def _same_or_new(folder: Path, identity: str) -> None:
+    """Refuse a folder that holds another tuning, so that its result is never taken for this one's."""
+    path = folder / "tuning.json"
+    if not path.exists():
+        write_json(path, {"identity": identity})
+    elif read_json(path).get("identity") != identity:
+        raise InputError(
+            "holds a tuning with other options, rewards, model, data, seed or threads",
+            "give another run_dir=, or remove the folder",
+            file=folder,
+        )
 
 
 @contextmanager
@@ -78,8 +110,10 @@ def tune(
             f"the options are {', '.join(stage.Options.model_fields)}",
         ) from error
     folder = Path(run_dir)
+    threads = threads or cores()
     with lock(folder), _stops() as stop:
+        _same_or_new(folder, _identity(chosen, Path(model), Path(data), seed, threads))
         inputs = {"model": Path(model), "data": Path(data)}
-        context = StageContext("tune", folder, inputs, seed, threads or cores(), stop, console.note)
+        context = StageContext("tune", folder, inputs, seed, threads, stop, console.note)
         stage.run(chosen, context)
     return load(folder / "model")

@@ -22,7 +22,7 @@ class Options(BaseModel, extra="forbid"):
     """Options of GRPO (names as in TRL)."""
 
     beta: float = Field(0.1, ge=0, description="weight of the KL to the start")
-    epsilon: float = Field(0.2, gt=0, description="how far the ratio may move below 1 (and above, unless epsilon_high)")
+    epsilon: float = Field(0.2, gt=0, description="bound of the ratio to 1; no effect while a rollout is used once")
     epsilon_high: float | None = None
     std_floor: float = Field(0.1, ge=0, description="added to the group's standard deviation")
 

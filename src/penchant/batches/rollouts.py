@@ -145,9 +145,9 @@ class Rollouts:
         advantages = self.advantages(grouped).reshape(-1)
         advantages = np.where(np.isnan(reward), np.nan, advantages)  # no verdict: left out, of the KL too
         stats = self._statistics(grouped, parts, completions, judgements)
+        self._keep(step + 1, prompts, completions, reward, parts, advantages)
         self._refuse(step, stats)
         batches = self._pack(prompts, completions, judgements, advantages)
-        self._keep(step + 1, prompts, completions, reward, parts, advantages)
         stats |= {"sampling_seconds": sampled - begin, "reward_seconds": rewarded - sampled}
         return batches, stats
 
@@ -276,8 +276,9 @@ class Rollouts:
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the prompts' order."""
-        return {"at": list(self.at), "dead": self.dead}
+        return {"at": list(self.at), "dead": self.dead, "too_long": self.prompts.too_long}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a place."""
         self.at, self.dead = (state["at"][0], state["at"][1]), state["dead"]
+        self.prompts.too_long = state["too_long"]

@@ -6,6 +6,7 @@ verifies every file's SHA-256 and falls back to the checkpoint before, saying wh
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -123,7 +124,11 @@ def load_state(checkpoint: Path) -> dict[str, Any]:
 
 def prune(folder: Path, keep: int = 2, best: int | None = None) -> None:
     """Remove all but the newest `keep` checkpoints and the best."""
+    for leftover in folder.glob("tmp-old-*"):
+        shutil.rmtree(leftover)
     found = steps(folder)
     for step in found[:-keep] if keep else found:
         if step != best:
-            shutil.rmtree(folder / f"checkpoint-{step}")
+            doomed = folder / f"tmp-old-{step}"  # half-removed, it must not look like a checkpoint
+            os.rename(folder / f"checkpoint-{step}", doomed)
+            shutil.rmtree(doomed)

@@ -95,6 +95,7 @@ class StageRecorder:
     def publish(self) -> int:
         """Copy the best (else the last) checkpoint's model to `model/`; returns its step."""
         folder = self.context.folder
+        checkpoint.prune(folder, best=self.best_step)  # a kill between the last save and its pruning
         step = self.best_step if self.best_step is not None else checkpoint.steps(folder)[-1]
         source = folder / f"checkpoint-{step}"
         checkpoint.verify(source)

@@ -1,7 +1,8 @@
 """The sampler: prefill, a static key/value cache, one batched step a token.
 
-Each request draws from a stream of its own, so its text does not depend on what stands beside it in the batch (given
-the same number of rows). Forced tokens (`insert`) are fed, not chosen: they carry no log-prob and do not count.
+Each request draws from a stream of its own, whatever stands beside it in the batch; only rounding can differ, with the
+number of rows and the longest of them. Forced tokens (`insert`) are fed, not chosen: they carry no log-prob and do not
+count.
 """
 
 from __future__ import annotations

@@ -160,7 +160,7 @@ def train(
             found = plan.evaluate(at.step)
         recorder.metrics(row | found)
         progress(at.step, plan.steps, loss=row["loss"], tokens_per_second=row["tokens_per_second"], **found)
-        if at.step % plan.save_steps == 0 or last or stopping:
+        if found or at.step % plan.save_steps == 0 or last or stopping:  # an evaluated step can be the best
             recorder.checkpoint(at.step, at.state(), found)
         if stopping and not last:
             raise Stopped(stopping)
