@@ -17,6 +17,7 @@ from penchant.models.quantities import sequence_logprobs
 from penchant.records import Segment
 from penchant.runs.layout import published
 from penchant.sampling.engine import generate
+from penchant.text.control import insertions
 from penchant.text.segment import segment_ends
 from penchant.text.tokenizer import Tokenizer
 
@@ -80,9 +81,8 @@ class Policy:
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         tokenizer = self.tokenizer
-        insert = None
-        if ask is not None and tokenizer.newline_id is not None:
-            insert = {tokenizer.newline_id: self.control(ask)}
+        if ask is not None:
+            self.control(ask)
         found = generate(
             self.model,
             [self._prompt(text, ask) for text in texts for _ in range(n)],
@@ -92,7 +92,7 @@ class Policy:
             top_p=top_p,
             top_k=top_k,
             ban=[i for i in tokenizer.special_ids if i != tokenizer.eos_id],
-            insert=insert,
+            insert=insertions(tokenizer, ask, "line"),
             seed=seed,
         )
         return [tokenizer.decode(list(s.ids)) for s in found]

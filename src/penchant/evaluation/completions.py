@@ -11,6 +11,7 @@ from typing import Any, Protocol
 from penchant.errors import Stopped
 from penchant.files import read_json_lines, writing
 from penchant.records import Prompt
+from penchant.text.control import insertions
 from penchant.text.tokenizer import Tokenizer
 
 __all__ = ["Generate", "Sampling", "Written", "real", "sample", "stored"]
@@ -35,13 +36,14 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a row is sampled; `ask` names the control token that leads each line, None for none."""
+    """How a row is sampled; `ask` names the control token that leads each segment, None for none."""
 
     ask: str | None
     temperature: float
     max_new_tokens: int
     n: int
     seed: int
+    segment: str = "line"
 
 
 def sample(
@@ -61,9 +63,7 @@ def sample(
     Raises:
         Stopped: a signal asked to.
     """
-    insert: dict[int, int] = {}
-    if how.ask is not None and tokenizer.newline_id is not None:
-        insert = {tokenizer.newline_id: tokenizer.control_ids[how.ask]}
+    insert = insertions(tokenizer, how.ask, how.segment)
     ids = [prompt.ids for prompt in prompts for _ in range(how.n)]
     found: list[Written] = []
     for first in range(0, len(ids), AT_ONCE):

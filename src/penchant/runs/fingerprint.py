@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import glob
+import json
 import os
+import re
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -32,11 +34,17 @@ def fingerprint(recipe: Recipe, stage: Stage, threads: int, feeders: Mapping[str
             "inputs": dict(feeders),
             "version": version,
             "sources": _sources(stage),
-            "code": stable_hash(Path(stage.kind))
-            if stage.kind.endswith(".py") and Path(stage.kind).is_file()
-            else None,
+            "code": _code(stage),
         }
     )
+
+
+def _code(stage: Stage) -> list[str]:
+    """Hashes of the user's own files that decide the result: the stage's module, and plug-ins given by path."""
+    options = json.dumps(stage.options.model_dump(mode="json"))
+    named = [Path(word) for word in re.findall(r'"([^"]+\.py)"', options)]
+    own = [Path(str(stage.module.__file__))] if stage.kind.endswith(".py") else []
+    return [stable_hash(path) for path in [*own, *named] if path.is_file()]
 
 
 def _sources(stage: Stage) -> Any:
@@ -56,8 +64,9 @@ def paths_hash(paths: list[str]) -> str:
     """Hash of what files, folders and globs hold."""
     files: list[Path] = []
     if "stdlib" in paths:  # the running interpreter's own sources
-        return stable_hash([sys.version, [path for path in paths if path != "stdlib"]])
+        return stable_hash([sys.version, paths_hash([path for path in paths if path != "stdlib"])])
     for pattern in paths:
+        pattern = os.path.expanduser(pattern)
         for path in sorted(glob.glob(pattern, recursive=True)) or [pattern]:
             files += _files(Path(path)) if Path(path).is_dir() else [Path(path)]
     return _hash(files, None)

@@ -143,6 +143,7 @@ class _Evaluation:
     context: StageContext
     open_model: Callable[[Path, str], Machine]
     threshold: float = 0.0
+    segment: str = "line"
     documents: list[Document] = field(default_factory=list)
     cached: dict[int, list[str]] = field(default_factory=dict)
 
@@ -155,7 +156,9 @@ class _Evaluation:
         if not self.documents:
             raise DataRejected(f"the {o.split} split is empty", "give more documents", file=data / f"{o.split}.parquet")
         if any(row.ask for row in o.models.values()):
-            self.threshold = resolve_threshold(o.threshold, read_json(data / "summary.json"), o.signal)
+            summary = read_json(data / "summary.json")
+            self.threshold = resolve_threshold(o.threshold, summary, o.signal)
+            self.segment = summary.get("segment", "line")
         tokenizer = next(iter(self.models.values())).tokenizer
         task = build_context(self.context.seed, tokenizer, o.task).task
         assert task is not None
@@ -275,7 +278,7 @@ class _Evaluation:
         model = self.models[row.model]
         # Rows share their random numbers, so that their differences are less of chance; best-of has its own.
         seed = int(stable_hash(["evaluate", self.context.seed, n])[:8], 16)
-        how = Sampling(row.ask, temperature, self.options.max_new_tokens, n, seed)
+        how = Sampling(row.ask, temperature, self.options.max_new_tokens, n, seed, self.segment)
         weights = [stable_hash(path) for path in sorted(model.folder.glob("*.safetensors"))]
         key = stable_hash([weights, [p.ids for p in prompts], how.ask, how.temperature, how.max_new_tokens, n, seed])
 

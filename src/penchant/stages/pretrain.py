@@ -24,7 +24,7 @@ from penchant.runtime.device import device_name, set_threads
 from penchant.runtime.precision import resolve_dtype
 from penchant.runtime.random import stream
 from penchant.sampling.engine import generate
-from penchant.text.control import encode_document, labels, resolve_threshold
+from penchant.text.control import encode_document, insertions, labels, resolve_threshold
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer, OptimizerOptions
@@ -98,7 +98,9 @@ class HeldOut:
         options: Options,
         context: StageContext,
         threshold: float,
+        segment: str,
     ):
+        self.segment = segment
         windows = windows_of(
             _encode(documents, tokenizer, options.model_copy(update={"drop": 0.0}), threshold, 0), options.context
         )
@@ -137,8 +139,7 @@ class HeldOut:
         prompt = [tokenizer.eos_id]
         if self.options.objective == "conditional":
             prompt.append(tokenizer.control_ids["good"])
-            if tokenizer.newline_id is not None:
-                insert = {tokenizer.newline_id: tokenizer.control_ids["good"]}
+            insert = insertions(tokenizer, "good", self.segment)
         ban = [i for i in tokenizer.special_ids if i != tokenizer.eos_id]
         found = generate(
             self.model,
@@ -211,7 +212,8 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         options.micro_batch_size,
         context.seed,
     )
-    heldout = HeldOut(model, tokenizer, read_documents(data / "validation.parquet"), options, context, threshold)
+    validation = read_documents(data / "validation.parquet")
+    heldout = HeldOut(model, tokenizer, validation, options, context, threshold, summary.get("segment", "line"))
     objective = registry.load("objectives", "mle").build(None, Context(seed=context.seed))
     banned = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
     recorder = StageRecorder(

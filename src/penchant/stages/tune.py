@@ -23,7 +23,7 @@ from penchant.plugins import build_context, plug
 from penchant.runs.recorder import StageRecorder
 from penchant.runtime.device import device_name, set_threads
 from penchant.runtime.precision import resolve_dtype
-from penchant.text.control import resolve_threshold
+from penchant.text.control import insertions, resolve_threshold
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer, OptimizerOptions
@@ -110,15 +110,12 @@ class Validation:
         return {"eval_reward": float(np.nanmean(values))}
 
 
-def _sampling(options: Options, tokenizer: Tokenizer) -> Sampling:
-    """How the policy is sampled: control tokens are forced after newlines where asked for, and never chosen."""
-    insert = {}
-    if options.ask is not None:
-        if options.ask not in tokenizer.control_ids:
-            known = ", ".join(tokenizer.control_ids) or "none"
-            raise InputError(f"the model knows no token {options.ask!r}", f"set ask= to one of {known}, or null")
-        if tokenizer.newline_id is not None:
-            insert = {tokenizer.newline_id: tokenizer.control_ids[options.ask]}
+def _sampling(options: Options, tokenizer: Tokenizer, segment: str) -> Sampling:
+    """How the policy is sampled: control tokens are forced where a new segment begins, and never chosen."""
+    if options.ask is not None and options.ask not in tokenizer.control_ids:
+        known = ", ".join(tokenizer.control_ids) or "none"
+        raise InputError(f"the model knows no token {options.ask!r}", f"set ask= to one of {known}, or null")
+    insert = insertions(tokenizer, options.ask, segment)
     ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
     return Sampling(options.max_completion_length, options.temperature, (tokenizer.eos_id,), ban, insert)
 
@@ -167,7 +164,8 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     advantages, objective = plug("algorithms", {"name": options.algorithm, **options.algorithm_options}, plugins)
     reference = copy.deepcopy(model).requires_grad_(False) if getattr(objective, "beta", 0) else None
     sets = _prompt_sets(options, context.inputs["data"], tokenizer, plugins.task, context.seed)
-    sampling = _sampling(options, tokenizer)
+    segment = read_json(context.inputs["data"] / "summary.json").get("segment", "line")
+    sampling = _sampling(options, tokenizer, segment)
     rewards = _rewards(options, plugins)
     source = Rollouts(
         *(model, reference, tokenizer, plugins.task, sets["train"], rewards, advantages, sampling),
