@@ -58,7 +58,7 @@ def theirs(model: torch.nn.Module, rows: np.ndarray) -> Callable[[], None]:
     return step
 
 
-def timed(sides: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+def timed(sides: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
     """The median seconds of each side, run in turn after one warm-up each."""
     seconds: dict[str, list[float]] = {name: [] for name in sides}
     for number in range(rounds + 1):
@@ -95,8 +95,8 @@ def main() -> None:
     fixed = {"do_sample": True, "min_new_tokens": NEW, "max_new_tokens": NEW, "top_k": 0}
     sample = timed(
         {
-            "penchant": lambda: generate(model, prompts.tolist(), max_new_tokens=NEW) and None,
-            "transformers": lambda: peer.generate(ids, attention_mask=torch.ones_like(ids), **fixed) and None,
+            "penchant": lambda: generate(model, prompts.tolist(), max_new_tokens=NEW),
+            "transformers": lambda: peer.generate(ids, attention_mask=torch.ones_like(ids), **fixed),
         },
         max(1, a.rounds // 2),
     )
