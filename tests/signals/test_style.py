@@ -230,3 +230,11 @@ def test_same_as_pycodestyle_itself() -> None:
             lines=text.splitlines(True), options=pycodestyle.StyleGuide(quiet=2).options, report=report
         ).check_all()
         assert len(violations(text, Options(docstrings=False))) == report.total_errors
+
+
+@pytest.mark.parametrize("excuse", ["# noqa", "# NoQA: E501", "# nopep8", "# noqa comment"])
+def test_a_noqa_excuses_nothing(excuse: str) -> None:
+    line = f"x = [{', '.join(str(10**9 + i) for i in range(8))}]  {excuse}\n"
+    for text in (line, f'x = """\n{"a " * 50}\n"""  {excuse}\n', f"if x == None:  {excuse}\n    pass\n"):
+        plain = text.replace(excuse, "# word" + "s" * (len(excuse) - 6))
+        assert [(m.line, m.code) for m in violations(text)] == [(m.line, m.code) for m in violations(plain)] != []

@@ -1,7 +1,8 @@
 """House style of Python: pycodestyle's rules and a docstring on every function; minus the violations of each line.
 
 After the PEP 8 task of "Pretraining Language Models with Human Preferences" (Korbak et al., ICML 2023), which scores by
-pycodestyle's violations; the docstring rule is ours. Nothing is executed: texts are tokenized and parsed.
+pycodestyle's violations; the docstring rule is ours. Nothing is executed: texts are tokenized and parsed. A `# noqa`
+excuses nothing: who is paid for style must not be able to switch it off.
 """
 
 from __future__ import annotations
@@ -132,9 +133,13 @@ def _guide(max_line_length: int, ignore: tuple[str, ...]) -> tuple[Any, Callable
     return guide.options, functools.lru_cache(maxsize=None)(guide.ignore_code)
 
 
+_NOQA = re.compile(r"# no(qa|pep8)\b", re.IGNORECASE)  # as pycodestyle looks for it; it has no option against it
+
+
 def _pycodestyle(lines: list[str], max_line_length: int, ignore: tuple[str, ...]) -> list[Mark]:
     options, ignored = _guide(max_line_length, ignore)
     report = _Report(ignored, len(lines))
+    lines = [_NOQA.sub(r"# nx\1", line) if "# " in line else line for line in lines]
     checker = pycodestyle.Checker(lines=lines, options=options, report=report)
     try:
         checker.check_all()
