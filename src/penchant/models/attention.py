@@ -71,23 +71,27 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.addcmul(x * cos, turned, sin)
 
 
-def causal_attention(q: Tensor, k: Tensor, v: Tensor, layout: Layout) -> Tensor:
+def causal_attention(q: Tensor, k: Tensor, v: Tensor, layout: Layout, window: int | None = None) -> Tensor:
     """softmax(q k' / sqrt(D)) v within each sequence, each token seeing those up to itself.
 
     Args:
         q: [T, H, D]; k, v: [T, G, D] with H a multiple of G.
+        window: how many tokens, itself included, a token sees; None for all before it.
 
     Returns:
         [T, H * D].
     """
     q, k, v = layout.unfold(q), layout.unfold(k), layout.unfold(v)
+    mask = layout.mask
+    if window is not None and window < layout.longest:
+        mask = mask.masked_fill(torch.ones_like(mask, dtype=torch.bool).tril(-window), float("-inf"))
     if q.is_cuda or layout.longest > 1024:
-        out = torch.nn.functional.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=True)
-        return layout.fold(out)
+        given = {"is_causal": True} if mask is layout.mask else {"attn_mask": mask}
+        return layout.fold(torch.nn.functional.scaled_dot_product_attention(q, k, v, enable_gqa=True, **given))
     rows, heads, length, width = q.shape
     group = heads // k.shape[1]
     if group > 1:
         q = q.reshape(rows, k.shape[1], group * length, width)
     scores = torch.matmul(q * width**-0.5, k.transpose(-1, -2)).view(rows, -1, group, length, length)
-    weights = torch.softmax(scores + layout.mask, dim=-1).view(rows, -1, group * length, length)
+    weights = torch.softmax(scores + mask, dim=-1).view(rows, -1, group * length, length)
     return layout.fold(torch.matmul(weights, v).reshape(rows, heads, length, width))

@@ -6,15 +6,16 @@ One forward serves training, prefill and decoding: what differs is the `attend` 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from penchant.models.attention import Layout, causal_attention, rotary, rotate
+from penchant.models.attention import Layout, causal_attention, rotate
 from penchant.models.config import DecoderConfig
+from penchant.models.rope import Rope
 
 __all__ = ["Attend", "Decoder"]
 
@@ -33,48 +34,65 @@ class Norm(nn.Module):
         return self.weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
 
 
-class Attention(nn.Module):
-    """Projections of grouped-query attention, the three read as one matrix."""
+class Together(nn.Module):
+    """Linear layers over the same input, read as one matrix while they are plain (an adapter is called, not read)."""
+
+    names: tuple[str, ...]
+    held: tuple[Tensor, Tensor | None] | None = None
+
+    def stacked(self) -> tuple[Tensor, Tensor | None] | None:
+        """The matrices and biases one over the other; derived, never saved. None where one of them is not plain."""
+        parts: list[Any] = [getattr(self, name) for name in self.names]
+        if any(type(part) is not nn.Linear for part in parts):
+            return None
+        bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
+        return torch.cat([part.weight for part in parts]), bias
+
+    def project(self, x: Tensor, widths: tuple[int, ...]) -> Sequence[Tensor]:
+        """What each layer gives for x [T, hidden]: a list of [T, width]."""
+        matrix = self.held or self.stacked()
+        if matrix is None:
+            return [getattr(self, name)(x) for name in self.names]
+        return F.linear(x, *matrix).split(widths, dim=-1)
+
+
+class Attention(Together):
+    """Projections of grouped-query attention; Qwen 3 normalises queries and keys a head."""
+
+    names = ("q_proj", "k_proj", "v_proj")
 
     def __init__(self, c: DecoderConfig):
         super().__init__()
         inner, group = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
-        self.q_proj = nn.Linear(c.hidden_size, inner, bias=False)
-        self.k_proj = nn.Linear(c.hidden_size, group, bias=False)
-        self.v_proj = nn.Linear(c.hidden_size, group, bias=False)
-        self.o_proj = nn.Linear(inner, c.hidden_size, bias=False)
-        self.split, self.width = (inner, group, group), c.head_dim
-        self.fused: Tensor | None = None
-
-    def weight(self) -> Tensor:
-        """The stacked projection [inner + 2 * group, hidden]; derived, never saved."""
-        if self.fused is not None:
-            return self.fused
-        return torch.cat([self.q_proj.weight, self.k_proj.weight, self.v_proj.weight])
+        self.q_proj = nn.Linear(c.hidden_size, inner, bias=c.qkv_bias)
+        self.k_proj = nn.Linear(c.hidden_size, group, bias=c.qkv_bias)
+        self.v_proj = nn.Linear(c.hidden_size, group, bias=c.qkv_bias)
+        self.o_proj = nn.Linear(inner, c.hidden_size, bias=c.attention_bias)
+        self.q_norm = Norm(c.head_dim, c.rms_norm_eps) if c.qk_norm else None
+        self.k_norm = Norm(c.head_dim, c.rms_norm_eps) if c.qk_norm else None
+        self.widths, self.width = (inner, group, group), c.head_dim
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, attend: Attend) -> Tensor:
-        q, k, v = (
-            part.reshape(len(x), -1, self.width) for part in F.linear(x, self.weight()).split(self.split, dim=-1)
-        )
+        q, k, v = (part.reshape(len(x), -1, self.width) for part in self.project(x, self.widths))
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
         return self.o_proj(attend(layer, rotate(q, cos, sin), rotate(k, cos, sin), v))
 
 
-class FeedForward(nn.Module):
-    """SwiGLU (Shazeer 2020), gate and up read as one matrix."""
+class FeedForward(Together):
+    """SwiGLU (Shazeer 2020)."""
+
+    names = ("gate_proj", "up_proj")
 
     def __init__(self, c: DecoderConfig):
         super().__init__()
-        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
-        self.fused: Tensor | None = None
-
-    def weight(self) -> Tensor:
-        """The stacked projection [2 * intermediate, hidden]; derived, never saved."""
-        return self.fused if self.fused is not None else torch.cat([self.gate_proj.weight, self.up_proj.weight])
+        self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=c.mlp_bias)
+        self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=c.mlp_bias)
+        self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=c.mlp_bias)
+        self.widths = (c.intermediate_size, c.intermediate_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = F.linear(x, self.weight()).chunk(2, dim=-1)
+        gate, up = self.project(x, self.widths)
         return self.down_proj(F.silu(gate) * up)
 
 
@@ -109,16 +127,19 @@ class Decoder(nn.Module):
         super().__init__()
         self.config = config
         self.model = Trunk(config)
+        self.rope = Rope(config.head_dim, config.rope_parameters)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
 
     def initialise(self, seed: int) -> Decoder:
-        """Draw all matrices from N(0, initializer_range), the same for a seed on every machine."""
+        """Draw all matrices from N(0, initializer_range), the same for a seed on every machine; biases are 0."""
         generator = torch.Generator().manual_seed(seed)
         with torch.no_grad():
-            for p in self.parameters():
+            for name, p in self.named_parameters():
                 if p.dim() > 1:
                     p.copy_(torch.randn(p.shape, generator=generator) * self.config.initializer_range)
+                elif name.endswith(".bias"):
+                    p.zero_()
         return self
 
     @property
@@ -138,9 +159,8 @@ class Decoder(nn.Module):
 
     def hidden(self, inputs: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """Hidden states [T, hidden] of flat token ids [T] at their positions [T]."""
-        c = self.config
         x = self.model.embed_tokens(inputs)
-        cos, sin = rotary(positions, c.head_dim, c.rope_theta, x.dtype)
+        cos, sin = self.rope(positions, x.dtype)
         for number, layer in enumerate(self.model.layers):
             x = layer(x, cos, sin, number, attend)
         return self.model.norm(x)
@@ -148,7 +168,13 @@ class Decoder(nn.Module):
     def forward(self, inputs: Tensor, positions: Tensor, lengths: Tensor) -> Tensor:
         """Hidden states of whole sequences: inputs, positions [T], lengths [S] -> [T, hidden]."""
         layout = Layout.of(lengths, self.dtype)
-        return self.hidden(inputs, positions, lambda _, q, k, v: causal_attention(q, k, v, layout))
+        return self.hidden(
+            inputs, positions, lambda layer, q, k, v: causal_attention(q, k, v, layout, window=self.window(layer))
+        )
+
+    def window(self, layer: int) -> int | None:
+        """How many tokens, itself included, a token of that layer sees; None for all before it."""
+        return self.config.window(layer)
 
     @contextlib.contextmanager
     def fused(self) -> Iterator[None]:
@@ -156,9 +182,9 @@ class Decoder(nn.Module):
         parts: list[Any] = [part for layer in self.model.layers for part in (layer.self_attn, layer.mlp)]
         with torch.no_grad():
             for part in parts:
-                part.fused = part.weight()
+                part.held = part.stacked()
             try:
                 yield
             finally:
                 for part in parts:
-                    part.fused = None
+                    part.held = None
