@@ -281,3 +281,66 @@ def test_real_code_mostly_parses():
         for spot in TASK.spots(Document("ast.py", text))
     ]
     assert sum(value(one, "parse_rate") for one in found) > 0.75 * len(found)
+
+
+TRIES = '''\
+    """Read it all."""
+    try:
+        with open(a) as handle:
+            try:
+                b = handle.read()
+            except (OSError,
+                    ValueError) as error:
+                raise KeyError(a) from error
+            else:
+                b += 1
+    except KeyError:
+        for x in b:
+            if x:
+                continue
+            else:
+                print(x)
+    finally:
+        print(b)
+    try: b += 2
+    except* TypeError:
+        pass
+
+    @cached
+    def inner():
+        match b:
+            case 1:
+                return a
+        return 2
+    return inner
+'''
+
+
+def test_a_body_that_parses_does_so_wherever_the_limit_cuts_it():
+    whole = judge(TRIES)
+    assert value(whole, "parse_rate") == 1
+    before = 0.0
+    for n in range(len(TRIES)):
+        found = judge(TRIES[:n], stop="length")
+        if found.text:
+            assert value(found, "parse_rate") == 1, TRIES[:n]
+            assert TRIES.startswith(found.text)
+            assert max((mark.line for mark in found.marks), default=0) <= found.text.count("\n")
+            assert value(found, "statements") >= before
+            before = value(found, "statements") - 1  # a header that waits may lose its own
+    assert value(judge(TRIES[: TRIES.index("    finally")], stop="end"), "parse_rate") == 1
+    opened = TRIES[: TRIES.index("            except (")]
+    assert value(judge(opened, stop="end"), "parse_rate") == 0  # nothing cut it: it is a fault
+    assert value(judge(opened, stop="length"), "parse_rate") == 1
+
+
+def test_what_stands_in_an_open_try_is_judged():
+    body = GOOD.replace("    return total\n", "    try:\n        c=total\n")
+    found = judge(body + "        ret", stop="length")
+    assert value(found, "parse_rate") == 1
+    assert [mark.code for mark in found.marks] == ["E225"]
+    assert found.measures["length"] == (5, 1)
+    left = body + "    return c\n" + "    ret"
+    assert value(judge(left, stop="length"), "parse_rate") == 0  # a `try` left behind without `except` is a fault
+    odd = "  try:\n    x = 1\n    y = 2\n"  # our own closing lines are no E111
+    assert sum(mark.code == "E111" for mark in judge(odd, stop="length").marks) == 1

@@ -108,22 +108,27 @@ class FunctionBody:
         Args:
             prompt: with the column `header`.
             text: what was written after the header's newline.
-            stop: "length" if the token limit ended it; its last incomplete logical line is then left out.
+            stop: "length" if the token limit ended it; its last incomplete logical line is then left out, and a `try:`
+                that lost its `except` to the limit counts as closed: what stands in it is judged, and can parse.
         """
         header = str(prompt.columns["header"]).rstrip("\n")
         before = _wrapper(header[: len(header) - len(header.lstrip())]) + header + "\n"
         body, credit = _body(text, header)
+        closing = ""
         if stop == "length" and credit == len(text):
-            body = _complete(before, body)
+            body, closing = _complete(before, body)
         body = _without_blank_end(body)
-        return self._score(before, body, credit) if body else Judgement(_nothing(), "", credit)
+        return self._score(before, body, closing, credit) if body else Judgement(_nothing(), "", credit)
 
-    def _score(self, before: str, body: str, credit: int) -> Judgement:
+    def _score(self, before: str, body: str, closing: str, credit: int) -> Judgement:
+        """The judgement of a body; `closing` is ours, so that it parses: no line, mark or statement of it counts."""
         first = before.count("\n") + 1  # the body's first line in the wrapped text
         lines = body.count("\n") + (not body.endswith("\n"))
-        tree = _parse(before + body)
+        tree = _parse(before + body + closing)
         own, docstrings = _docstrings(tree, first, lines) if tree else _opening_docstring(body)
-        found = self.violations(before + body)
+        found = self.violations(before + body + closing)
+        if closing:
+            found = [mark for mark in found if mark.line < first + lines]
         missing = [mark for mark in found if mark.code == MISSING_DOCSTRING and mark.line == first - 1]
         inside = [mark for mark in found if mark.line >= first and mark.code not in IGNORED]
         # Line 0 is the header, which stands before the judged text.
@@ -177,31 +182,49 @@ def _body(text: str, header: str) -> tuple[str, int]:
     return text, len(text)
 
 
-def _complete(before: str, body: str) -> str:
-    """The body up to its last complete logical line; `if x:` and a decorator wait for what they belong to."""
-    rows: list[int] = []  # the last row of each logical line
-    waits: list[bool] = []
-    first = last = ""
+def _complete(before: str, body: str) -> tuple[str, str]:
+    """The body up to its last complete logical line, and what closes a `try:` that is left open there.
+
+    `if x:` and a decorator wait for what they belong to, and go with it.
+    """
+    rows: list[tuple[int, bool, str, str]] = []  # of each logical line: last row, whether it waits, indent, first word
+    first = last = indent = ""
     try:
         for token in tokenize.generate_tokens(io.StringIO(before + body).readline):
             if token.type == tokenize.NEWLINE and token.string:
-                rows.append(token.start[0])
-                waits.append(last == ":" or first == "@")
+                rows.append((token.start[0], last == ":" or first == "@", indent, first))
             if token.type == tokenize.NEWLINE:
                 first = last = ""
             elif token.type not in _SILENT:
-                first, last = first or token.string, token.string
+                if not first:
+                    first, indent = token.string, token.line[: token.start[1]]
+                last = token.string
     except tokenize.TokenError as error:
         # Only a statement or string that the end cut off is left out; any other fault stays, and counts.
         if not re.search("EOF|triple-quoted", str(error)):
-            return body[: body.rfind("\n") + 1]
+            return body[: body.rfind("\n") + 1], ""
     except _NOT_PYTHON:
-        return body[: body.rfind("\n") + 1]
-    while waits and waits[-1]:
+        return body[: body.rfind("\n") + 1], ""
+    while rows and rows[-1][1]:
         rows.pop()
-        waits.pop()
-    kept = (rows[-1] if rows else 0) - before.count("\n")
-    return "".join(line + "\n" for line in body.split("\n")[:kept]) if kept > 0 else ""
+    kept = (rows[-1][0] if rows else 0) - before.count("\n")
+    if kept <= 0:
+        return "", ""
+    return "".join(line + "\n" for line in body.split("\n")[:kept]), _closing([row[2:] for row in rows])
+
+
+def _closing(lines: Sequence[tuple[str, str]]) -> str:
+    """`finally: pass` for each `try` that the end of logical lines (indent, first word) leaves open, inner ones first.
+
+    One that was left behind without `except` before the end is a fault, and stays one.
+    """
+    opened: list[str] = []
+    for indent, word in lines:
+        while opened and len(opened[-1]) >= len(indent):
+            opened.pop()
+        if word == "try":
+            opened.append(indent)
+    return "".join(f"{indent}finally:\n{indent}    pass\n" for indent in reversed(opened))
 
 
 def _without_blank_end(body: str) -> str:
