@@ -23,6 +23,7 @@ class Layout:
         gather: int64 [S * L], the flat token that fills each place (a repeated token where there is none), or None
             where all sequences have the same length, so that unfolding is a view.
         scatter: int64 [T], the place of each flat token, or None likewise.
+        place: the same, also where all sequences have the same length.
         mask: [L, L], 0 on and below the diagonal and -inf above, in the model's dtype.
     """
 
@@ -30,6 +31,7 @@ class Layout:
     longest: int
     gather: Tensor | None
     scatter: Tensor | None
+    place: Tensor
     mask: Tensor
 
     @classmethod
@@ -38,12 +40,18 @@ class Layout:
         rows, longest = len(lengths), int(lengths.max())
         mask = torch.full((longest, longest), float("-inf"), dtype=dtype, device=lengths.device).triu_(1)
         if int(lengths.min()) == longest:
-            return cls(rows, longest, None, None, mask)
+            return cls(rows, longest, None, None, torch.arange(rows * longest, device=lengths.device), mask)
         starts = torch.cumsum(lengths, 0) - lengths
         steps = torch.arange(longest, device=lengths.device)
         inside = steps < lengths[:, None]
         gather = torch.where(inside, starts[:, None] + steps, starts[:, None]).reshape(-1)
-        return cls(rows, longest, gather, inside.reshape(-1).nonzero().squeeze(1), mask)
+        scatter = inside.reshape(-1).nonzero().squeeze(1)
+        return cls(rows, longest, gather, scatter, scatter, mask)
+
+    def new_rows(self, like: Tensor, groups: int, group: int, width: int) -> Tensor:
+        """[S, groups, L, group, width] in the format of `like`; zeros where some places stay unfilled."""
+        make = like.new_empty if self.scatter is None else like.new_zeros
+        return make(self.rows, groups, self.longest, group, width)
 
     def unfold(self, flat: Tensor) -> Tensor:
         """[T, H, D] -> [S, H, L, D]."""

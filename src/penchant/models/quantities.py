@@ -1,7 +1,6 @@
 """What objectives ask for, computed from hidden states in chunks: [tokens, vocabulary] never exists.
 
-The gradient of a chunk is made from logits computed a second time: one more matrix product, and memory that does not
-grow with the vocabulary.
+Memory does not grow with the vocabulary: a chunk's logits become its log-probs and, in place, its gradient.
 """
 
 from __future__ import annotations
@@ -14,72 +13,106 @@ import torch
 from torch import Tensor
 
 from penchant.data.pack import next_token_batch
+from penchant.models import kernels
 from penchant.models.decoder import Decoder
 from penchant.records import Batch
 
 __all__ = ["quantities", "sequence_logprobs", "tensors"]
 
-CHUNK = 512
+LOGITS = 1 << 24  # so many logits are made at once
 
 
-def _logits(hidden: Tensor, head: Tensor, temperature: float, banned: Sequence[int]) -> Tensor:
-    logits = torch.nn.functional.linear(hidden, head).float()
-    if temperature != 1.0:
-        logits /= temperature
+def _logits(hidden: Tensor, head: Tensor, bias: Tensor | None, banned: Sequence[int]) -> Tensor:
+    logits = torch.nn.functional.linear(hidden, head, bias)
     if banned:
         logits[:, list(banned)] = float("-inf")
     return logits
 
 
 class _LogProbs(torch.autograd.Function):
-    """log p(label) and the entropy of p for each hidden state, with d log p = onehot - p, dH = -p (log p + H)."""
+    """log p(label) and the entropy of p for each hidden state.
+
+    Where every label will weigh the same (`uniform`), the gradients are made in the forward, from logits that are there
+    anyway, and only scaled in the backward; else the backward makes the logits again.
+    """
 
     @staticmethod
     def forward(
         ctx: Any,
         hidden: Tensor,  # [N, hidden]
         head: Tensor,  # [vocabulary, hidden]
+        bias: Tensor | None,  # [vocabulary]
         labels: Tensor,  # [N]
-        temperature: float,
-        banned: Sequence[int],
+        policy: tuple[float, Sequence[int]],  # temperature, banned tokens
         entropy: bool,
-    ) -> tuple[Tensor, Tensor]:
+        uniform: bool,
+    ) -> tuple[Tensor, Tensor | None]:
         logprobs = torch.empty(len(labels), dtype=torch.float32, device=hidden.device)
-        entropies = torch.zeros_like(logprobs)
-        for a in range(0, len(labels), CHUNK):
-            part = slice(a, a + CHUNK)
-            logits = _logits(hidden[part], head, temperature, banned)
-            total = torch.logsumexp(logits, dim=-1)
-            logprobs[part] = logits.gather(1, labels[part, None]).squeeze(1) - total
-            if entropy:
-                p = torch.exp(logits - total[:, None])
-                entropies[part] = total - (p * logits.nan_to_num(neginf=0.0)).sum(-1)
-        ctx.save_for_backward(hidden, head, labels, entropies)
-        ctx.settings = temperature, banned, entropy
+        total, entropies = torch.empty_like(logprobs), torch.empty_like(logprobs) if entropy else None
+        early = _Gradients(hidden, head, bias) if uniform and not entropy and any(ctx.needs_input_grad) else None
+        ones = torch.ones_like(logprobs) if early else None
+        for part in _chunks(len(labels), len(head)):
+            logits = _logits(hidden[part], head, bias, policy[1])
+            out = (logprobs[part], total[part], None if entropies is None else entropies[part])
+            kernels.log_probs(logits, labels[part], policy[0], out)
+            if early and ones is not None:
+                kernels.log_probs_backward(logits, labels[part], policy[0], (total[part], None), (ones[part], None))
+                early.add(part, logits)
+        if early:
+            ctx.save_for_backward(hidden, head, bias, labels, total, *early.all())
+        else:
+            ctx.save_for_backward(hidden, head, bias, labels, total, entropies)
+        ctx.policy, ctx.early = policy, early is not None
+        ctx.set_materialize_grads(False)
         return logprobs, entropies
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        hidden, head, labels, entropies = ctx.saved_tensors
-        temperature, banned, entropy = ctx.settings
-        d_logprobs, d_entropy = grads
-        d_hidden = torch.empty_like(hidden)
-        d_head = torch.zeros(head.shape, dtype=torch.float32, device=head.device)
-        for a in range(0, len(labels), CHUNK):
-            part = slice(a, a + CHUNK)
-            logp = torch.log_softmax(_logits(hidden[part], head, temperature, banned), dim=-1)
-            p = logp.exp()
-            weight = d_logprobs[part, None]
-            if entropy:
-                finite = logp.nan_to_num(neginf=0.0)
-                d = p * (-(finite + entropies[part, None]) * d_entropy[part, None] - weight)
-            else:
-                d = p.mul_(-weight)
-            d.scatter_add_(1, labels[part, None], weight)
-            d = (d / temperature if temperature != 1.0 else d).to(hidden.dtype)
-            d_hidden[part] = d @ head
-            d_head += d.T @ hidden[part]
-        return d_hidden, d_head.to(head.dtype), None, None, None, None
+    def backward(ctx: Any, *grads: Tensor | None) -> Any:
+        hidden, head, bias, labels, total, *rest = ctx.saved_tensors
+        zeros = torch.zeros_like(total)
+        d_logprobs, d_entropy = (zeros if g is None else g.contiguous() for g in grads)
+        if ctx.early and len(labels) and bool((d_logprobs == d_logprobs[0]).all()):
+            found = [None if g is None else g * d_logprobs[0].to(g.dtype) for g in rest]
+            return *found, None, None, None, None
+        entropies = None if ctx.early else rest[0]
+        made = _Gradients(hidden, head, bias)
+        for part in _chunks(len(labels), len(head)):
+            logits = _logits(hidden[part], head, bias, ctx.policy[1])
+            saved = (total[part], None if entropies is None else entropies[part])
+            kernels.log_probs_backward(logits, labels[part], ctx.policy[0], saved, (d_logprobs[part], d_entropy[part]))
+            made.add(part, logits)
+        return *made.all(), None, None, None, None
+
+
+class _Gradients:
+    """Gradients of the states, the head and its bias, collected from chunks of the logits' gradient."""
+
+    def __init__(self, hidden: Tensor, head: Tensor, bias: Tensor | None):
+        self.hidden, self.head, self.bias = hidden, head, bias
+        self.d_hidden = torch.empty_like(hidden)
+        self.d_head: Tensor | None = None
+        self.d_bias = None if bias is None else torch.zeros(len(bias), dtype=torch.float32, device=bias.device)
+
+    def add(self, part: slice, d: Tensor) -> None:
+        self.d_hidden[part] = d @ self.head
+        mine = d.T @ self.hidden[part]
+        if len(d) == len(self.hidden):
+            self.d_head = mine
+        else:  # sums over many chunks are kept in float32
+            self.d_head = mine.float() if self.d_head is None else self.d_head.add_(mine)
+        if self.d_bias is not None:
+            self.d_bias += d.sum(0, dtype=torch.float32)
+
+    def all(self) -> tuple[Tensor, Tensor, Tensor | None]:
+        d_head = torch.zeros_like(self.head) if self.d_head is None else self.d_head.to(self.head.dtype)
+        return self.d_hidden, d_head, None if self.d_bias is None else self.d_bias.to(self.head.dtype)
+
+
+def _chunks(rows: int, vocabulary: int) -> list[slice]:
+    """Even chunks of about LOGITS logits."""
+    count = max(1, -(-rows * vocabulary // LOGITS))
+    size = max(1, -(-rows // count))
+    return [slice(a, a + size) for a in range(0, rows, size)]
 
 
 def tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
@@ -89,17 +122,19 @@ def tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
     return {k: torch.from_numpy(np.ascontiguousarray(v)).to(device) for k, v in arrays.items()}
 
 
-def quantities(model: Decoder, batch: Batch, names: Sequence[str]) -> Mapping[str, Tensor]:
+def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool = False) -> Mapping[str, Tensor]:
     """The named quantities of a batch, each float32 [N] aligned with its labels.
 
     Args:
         names: of `logprobs` (log p(label) under the policy: its temperature and bans included) and `entropy` (nats).
+        uniform: the loss is a multiple of the sum of log-probs; its gradient then costs one matrix product less
+            (and is right also where that turns out not to hold).
     """
     t = tensors(batch, model.device)
     states = model(t["inputs"], t["positions"], t["lengths"]).index_select(0, t["at"])
-    logprobs, entropy = _LogProbs.apply(
-        states, model.head, t["labels"], batch.temperature, batch.banned, "entropy" in names
-    )
+    bias = getattr(model, "head_bias", None)
+    policy = batch.temperature, batch.banned
+    logprobs, entropy = _LogProbs.apply(states, model.head, bias, t["labels"], policy, "entropy" in names, uniform)
     found = {"logprobs": logprobs, "entropy": entropy}
     return {name: found[name] for name in names}
 

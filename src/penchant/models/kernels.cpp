@@ -1,0 +1,200 @@
+// Elementwise passes of a decoder, one sweep over memory each; every function has a PyTorch twin in kernels.py.
+// Plain C++ without torch's headers: compiled once by the machine's own compiler, called through ctypes, one thread.
+// Numbers are read as float32 or bfloat16 (a suffix of the exported name), computed in float32, rounded to nearest.
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+typedef int64_t I;
+
+struct bf16 { uint16_t bits; };
+static inline float get(float x) { return x; }
+static inline float get(bf16 x) { uint32_t u = (uint32_t)x.bits << 16; float f; memcpy(&f, &u, 4); return f; }
+static inline void put(float& to, float x) { to = x; }
+static inline void put(bf16& to, float x) {
+    uint32_t u; memcpy(&u, &x, 4);
+    to.bits = (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
+}
+template <class T> static inline float round_to(float x) { T t; put(t, x); return get(t); }
+
+// exp by 2^n times a polynomial (Cephes' coefficients), relative error 2e-7; below -87 it is 0.
+static inline float fast_exp(float x) {
+    float y = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
+    float n = nearbyintf(y * 1.44269504088896341f);
+    float r = y - n * 0.693359375f + n * 2.12194440e-4f;
+    float p = 1.9875691500e-4f;
+    p = p * r + 1.3981999507e-3f; p = p * r + 8.3334519073e-3f; p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f; p = p * r + 5.0000001201e-1f;
+    int32_t bits = ((int32_t)n + 127) << 23; float scale; memcpy(&scale, &bits, 4);
+    float e = (p * r * r + r + 1.0f) * scale;
+    return x < -87.0f ? 0.0f : e;
+}
+
+// RMSNorm of x + add (add may be null): sum is x + add, inverse is 1 / rms a row, out = gain * sum * inverse.
+template <class T> static void norm(const T* x, const T* add, const T* gain, T* sum, T* out, float* inverse, I rows, I width, float eps) {
+    for (I r = 0; r < rows; r++) {
+        const T* a = x + r * width; const T* b = add ? add + r * width : nullptr; T* s = sum + r * width; T* o = out + r * width;
+        float square = 0;
+        if (b) {
+#pragma omp simd reduction(+ : square)
+            for (I i = 0; i < width; i++) { put(s[i], get(a[i]) + get(b[i])); float v = get(s[i]); square += v * v; }
+        } else {
+#pragma omp simd reduction(+ : square)
+            for (I i = 0; i < width; i++) { float v = get(a[i]); square += v * v; }
+        }
+        const T* from = b ? s : a;
+        float scale = inverse[r] = 1.0f / sqrtf(square / width + eps);
+#pragma omp simd
+        for (I i = 0; i < width; i++) put(o[i], get(gain[i]) * round_to<T>(get(from[i]) * scale));
+    }
+}
+
+// d_sum = inverse * (gain * d_out - x^ * mean(gain * d_out * x^)) + d_add, x^ = sum * inverse; d_gain [width] is added to.
+template <class T> static void norm_backward(const T* d_out, const T* d_add, const T* sum, const T* gain, const float* inverse, T* d_sum, float* d_gain, I rows, I width) {
+    for (I r = 0; r < rows; r++) {
+        const T* d = d_out + r * width; const T* s = sum + r * width; const T* e = d_add ? d_add + r * width : nullptr; T* o = d_sum + r * width;
+        float scale = inverse[r], dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (I i = 0; i < width; i++) {
+            float h = get(s[i]) * scale, g = get(d[i]);
+            d_gain[i] += g * h; dot += g * get(gain[i]) * h;
+        }
+        float mean = dot / width;
+        if (e) {
+#pragma omp simd
+            for (I i = 0; i < width; i++) put(o[i], scale * (get(gain[i]) * get(d[i]) - get(s[i]) * scale * mean) + get(e[i]));
+        } else {
+#pragma omp simd
+            for (I i = 0; i < width; i++) put(o[i], scale * (get(gain[i]) * get(d[i]) - get(s[i]) * scale * mean));
+        }
+    }
+}
+
+// Heads of flat tokens to their places in padded rows, turned by RoPE: flat [tokens, stride], heads * width columns of it
+// <-> rows [S, heads / group, L, group, width]; place = s * L + l of each token. cosine null: no turn. back: the transpose.
+template <class T> static void place_heads(T* flat, T* rows, const float* cosine, const float* sine, const I* place, I tokens, I stride, I heads, I group, I L, I width, float scale, I back) {
+    I half = width / 2;
+    for (I t = 0; t < tokens; t++) {
+        I s = place[t] / L, l = place[t] % L;
+        const float* c = cosine ? cosine + t * half : nullptr; const float* z = sine + t * half;
+        for (I h = 0; h < heads; h++) {
+            T* f = flat + t * stride + h * width; T* g = rows + (((s * (heads / group) + h / group) * L + l) * group + h % group) * width;
+            if (!c) {
+                if (back) memcpy(f, g, width * sizeof(T)); else memcpy(g, f, width * sizeof(T));
+            } else if (back) {
+#pragma omp simd
+                for (I i = 0; i < half; i++) {
+                    float a = get(g[i]) * scale, b = get(g[i + half]) * scale;
+                    put(f[i], a * c[i] + b * z[i]); put(f[i + half], b * c[i] - a * z[i]);
+                }
+            } else {
+#pragma omp simd
+                for (I i = 0; i < half; i++) {
+                    float a = get(f[i]) * scale, b = get(f[i + half]) * scale;
+                    put(g[i], a * c[i] - b * z[i]); put(g[i + half], b * c[i] + a * z[i]);
+                }
+            }
+        }
+    }
+}
+
+// Softmax in place of scores [n, queries, keys]: query i stands at key first + i / group and sees the last `window` keys up to
+// itself (0: all).
+template <class T> static void causal_softmax(T* scores, I n, I queries, I keys, I first, I group, I window) {
+    for (I m = 0; m < n; m++) for (I i = 0; i < queries; i++) {
+        T* row = scores + (m * queries + i) * keys;
+        I to = first + i / group + 1, from = window && to > window ? to - window : 0;
+        float high = -INFINITY, total = 0;
+#pragma omp simd reduction(max : high)
+        for (I j = from; j < to; j++) { float v = get(row[j]); high = v > high ? v : high; }
+#pragma omp simd reduction(+ : total)
+        for (I j = from; j < to; j++) total += fast_exp(get(row[j]) - high);
+        float scale = 1.0f / total;
+#pragma omp simd
+        for (I j = from; j < to; j++) put(row[j], fast_exp(get(row[j]) - high) * scale);
+        memset(row, 0, from * sizeof(T)); memset(row + to, 0, (keys - to) * sizeof(T));
+    }
+}
+
+// d_scores in place of d_weights: w * (d - sum(w * d)).
+template <class T> static void causal_softmax_backward(const T* weights, T* d, I n, I queries, I keys, I first, I group, I window) {
+    for (I m = 0; m < n; m++) for (I i = 0; i < queries; i++) {
+        const T* w = weights + (m * queries + i) * keys; T* row = d + (m * queries + i) * keys;
+        I to = first + i / group + 1, from = window && to > window ? to - window : 0;
+        float dot = 0;
+#pragma omp simd reduction(+ : dot)
+        for (I j = from; j < to; j++) dot += get(w[j]) * get(row[j]);
+#pragma omp simd
+        for (I j = from; j < to; j++) put(row[j], get(w[j]) * (get(row[j]) - dot));
+        memset(row, 0, from * sizeof(T)); memset(row + to, 0, (keys - to) * sizeof(T));
+    }
+}
+
+// out = silu(gate) * up, both side by side in both [rows, 2 * width].
+template <class T> static void swiglu(const T* both, T* out, I rows, I width) {
+    for (I r = 0; r < rows; r++) {
+        const T* gate = both + r * 2 * width; const T* up = gate + width; T* o = out + r * width;
+#pragma omp simd
+        for (I i = 0; i < width; i++) { float g = get(gate[i]); put(o[i], round_to<T>(g / (1.0f + fast_exp(-g))) * get(up[i])); }
+    }
+}
+template <class T> static void swiglu_backward(const T* d_out, const T* both, T* d_both, I rows, I width) {
+    for (I r = 0; r < rows; r++) {
+        const T* gate = both + r * 2 * width; const T* up = gate + width; const T* d = d_out + r * width;
+        T* dg = d_both + r * 2 * width; T* du = dg + width;
+#pragma omp simd
+        for (I i = 0; i < width; i++) {
+            float g = get(gate[i]), s = 1.0f / (1.0f + fast_exp(-g)), v = get(d[i]);
+            put(du[i], v * g * s); put(dg[i], v * get(up[i]) * s * (1.0f + g * (1.0f - s)));
+        }
+    }
+}
+
+// Of logits [rows, width] / temperature: log p(label), log of the sum of exponentials, entropy (where asked for).
+template <class T> static void log_probs(const T* logits, const I* labels, float inverse_temperature, float* logprob, float* total, float* entropy, I rows, I width) {
+    for (I r = 0; r < rows; r++) {
+        const T* x = logits + r * width;
+        float high = -INFINITY, sum = 0, dot = 0, k = inverse_temperature;
+#pragma omp simd reduction(max : high)
+        for (I i = 0; i < width; i++) { float v = get(x[i]); high = v > high ? v : high; }
+        if (entropy) {
+#pragma omp simd reduction(+ : sum, dot)
+            for (I i = 0; i < width; i++) { float v = (get(x[i]) - high) * k, e = fast_exp(v); sum += e; dot += e > 0.0f ? e * v : 0.0f; }
+            entropy[r] = logf(sum) - dot / sum;
+        } else {
+#pragma omp simd reduction(+ : sum)
+            for (I i = 0; i < width; i++) sum += fast_exp((get(x[i]) - high) * k);
+        }
+        total[r] = logf(sum) + high * k;
+        logprob[r] = get(x[labels[r]]) * k - total[r];
+    }
+}
+// d_logits in place of logits, from d_logprob and d_entropy: (onehot - p) * d_logprob - p * (log p + H) * d_entropy, over T.
+template <class T> static void log_probs_backward(T* logits, const I* labels, float inverse_temperature, const float* total, const float* entropy, const float* d_logprob, const float* d_entropy, I rows, I width) {
+    for (I r = 0; r < rows; r++) {
+        T* x = logits + r * width; float k = inverse_temperature, z = total[r], a = -d_logprob[r] * k;
+        float label = fast_exp(get(x[labels[r]]) * k - z), log_label = get(x[labels[r]]) * k - z;
+        if (entropy) {
+            float b = d_entropy[r] * k, h = entropy[r];
+#pragma omp simd
+            for (I i = 0; i < width; i++) { float v = get(x[i]) * k - z, p = fast_exp(v); put(x[i], p > 0.0f ? p * (a - b * (v + h)) : 0.0f); }
+            put(x[labels[r]], label * (a - b * (log_label + h)) - a);
+        } else {
+#pragma omp simd
+            for (I i = 0; i < width; i++) put(x[i], fast_exp(get(x[i]) * k - z) * a);
+            put(x[labels[r]], label * a - a);
+        }
+    }
+}
+
+#define EXPORT(T) extern "C" { \
+void norm_##T(const T* x, const T* add, const T* gain, T* sum, T* out, float* inverse, I rows, I width, float eps) { norm(x, add, gain, sum, out, inverse, rows, width, eps); } \
+void norm_backward_##T(const T* d, const T* e, const T* sum, const T* gain, const float* inverse, T* o, float* dg, I rows, I width) { norm_backward(d, e, sum, gain, inverse, o, dg, rows, width); } \
+void place_heads_##T(T* flat, T* rows, const float* c, const float* s, const I* place, I tokens, I stride, I heads, I group, I L, I width, float scale, I back) { place_heads(flat, rows, c, s, place, tokens, stride, heads, group, L, width, scale, back); } \
+void causal_softmax_##T(T* x, I n, I q, I k, I first, I group, I window) { causal_softmax(x, n, q, k, first, group, window); } \
+void causal_softmax_backward_##T(const T* w, T* d, I n, I q, I k, I first, I group, I window) { causal_softmax_backward(w, d, n, q, k, first, group, window); } \
+void swiglu_##T(const T* both, T* out, I rows, I width) { swiglu(both, out, rows, width); } \
+void swiglu_backward_##T(const T* d, const T* both, T* o, I rows, I width) { swiglu_backward(d, both, o, rows, width); } \
+void log_probs_##T(const T* x, const I* labels, float k, float* logprob, float* total, float* entropy, I rows, I width) { log_probs(x, labels, k, logprob, total, entropy, rows, width); } \
+void log_probs_backward_##T(T* x, const I* labels, float k, const float* total, const float* entropy, const float* dl, const float* de, I rows, I width) { log_probs_backward(x, labels, k, total, entropy, dl, de, rows, width); } }
+EXPORT(float)
+EXPORT(bf16)

@@ -1,0 +1,234 @@
+"""The elementwise passes of a decoder: one sweep over memory each where `kernels.cpp` compiles, PyTorch where not.
+
+Both sides compute in float32 and round once to the tensors' own format; tests hold them to each other. A kernel runs in
+one thread: training splits rows over threads instead.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from penchant.runtime import native
+
+__all__ = [
+    "causal_softmax", "causal_softmax_backward", "gather_heads", "log_probs", "log_probs_backward", "norm",
+    "norm_backward", "place_heads", "reason", "swiglu", "swiglu_backward",
+]  # fmt: skip
+
+_SUFFIX = {torch.float32: "float", torch.bfloat16: "bf16"}
+_SOURCE = Path(__file__).with_name("kernels.cpp")
+
+
+def reason() -> str:
+    """Whether the compiled kernels are used here, and why (not)."""
+    library, why = native.build(_SOURCE)
+    return ("compiled kernels: " if library else "PyTorch's own kernels: ") + why
+
+
+def _native(name: str, x: Tensor) -> Callable[..., None] | None:
+    """The compiled function for tensors like x; None where there is none."""
+    if x.device.type != "cpu" or x.dtype not in _SUFFIX:
+        return None
+    library, _ = native.build(_SOURCE)
+    return None if library is None else _Call(getattr(library, f"{name}_{_SUFFIX[x.dtype]}"))
+
+
+class _Call:
+    """Hands tensors over as pointers, ints as int64 and floats as float."""
+
+    def __init__(self, function: Any):
+        self.function = function
+
+    def __call__(self, *values: Tensor | int | float | None) -> None:
+        self.function(*map(_argument, values))
+
+
+def _argument(value: Tensor | int | float | None) -> Any:
+    if value is None:
+        return None
+    if isinstance(value, Tensor):
+        return ctypes.c_void_p(value.data_ptr())
+    return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_int64(value)
+
+
+def norm(x: Tensor, add: Tensor | None, gain: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
+    """RMSNorm (Zhang & Sennrich 2019) of x + add.
+
+    Args:
+        x, add: [T, width], contiguous; gain: [width].
+
+    Returns:
+        The sum (x itself without `add`), the normed [T, width], and 1 / rms, float32 [T].
+    """
+    if call := _native("norm", x):
+        total, out = x if add is None else torch.empty_like(x), torch.empty_like(x)
+        inverse = torch.empty(len(x), dtype=torch.float32)
+        call(x, add, gain, total, out, inverse, len(x), x.shape[-1], float(eps))
+        return total, out, inverse
+    total = x if add is None else x + add
+    wide = total.float()
+    inverse = torch.rsqrt(wide.square().mean(-1) + eps)
+    return total, gain * (wide * inverse[:, None]).to(x.dtype), inverse
+
+
+def norm_backward(
+    d_out: Tensor, d_total: Tensor | None, total: Tensor, gain: Tensor, inverse: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Gradients of `norm`: of the sum [T, width] (d_total, its own gradient, added) and of the gain [width]."""
+    if call := _native("norm_backward", total):
+        d_sum, d_gain = torch.empty_like(total), torch.zeros(total.shape[-1], dtype=torch.float32)
+        call(d_out, d_total, total, gain, inverse, d_sum, d_gain, len(total), total.shape[-1])
+        return d_sum, d_gain.to(gain.dtype)
+    unit, wide = total.float() * inverse[:, None], d_out.float()
+    scaled = wide * gain.float()
+    d_sum = inverse[:, None] * (scaled - unit * (scaled * unit).mean(-1, keepdim=True))
+    if d_total is not None:
+        d_sum = d_sum + d_total.float()
+    return d_sum.to(total.dtype), (wide * unit).sum(0).to(gain.dtype)
+
+
+def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+def place_heads(
+    flat: Tensor, rows: Tensor, place: Tensor, angles: tuple[Tensor, Tensor] | None, scale: float = 1.0
+) -> None:
+    """Write heads of flat tokens to their places in padded rows, turned by RoPE and scaled where angles are given.
+
+    Args:
+        flat: [T, heads * width], its last dimension contiguous.
+        rows: [S, heads / group, L, group, width], contiguous; places that no token fills keep what they hold.
+        place: int64 [T], s * L + l of each token.
+        angles: cosine and sine, float32 [T, width / 2].
+    """
+    _, groups, length, group, width = rows.shape
+    cos, sin = angles or (None, None)
+    if call := _native("place_heads", flat):
+        heads, stride = groups * group, flat.stride(0)
+        call(flat, rows, cos, sin, place, len(flat), stride, heads, group, length, width, float(scale), 0)
+        return
+    heads_of = flat.reshape(len(flat), groups, group, width)
+    if cos is not None and sin is not None:
+        heads_of = (_turn(heads_of.float(), cos[:, None, None], sin[:, None, None]) * scale).to(flat.dtype)
+    rows[place // length, :, place % length] = heads_of
+
+
+def gather_heads(
+    rows: Tensor, flat: Tensor, place: Tensor, angles: tuple[Tensor, Tensor] | None, scale: float = 1.0
+) -> None:
+    """The transpose of `place_heads`: read rows back into `flat` [T, heads * width], turned the other way."""
+    _, groups, length, group, width = rows.shape
+    cos, sin = angles or (None, None)
+    if call := _native("place_heads", flat):
+        heads, stride = groups * group, flat.stride(0)
+        call(flat, rows, cos, sin, place, len(flat), stride, heads, group, length, width, float(scale), 1)
+        return
+    heads_of = rows[place // length, :, place % length]
+    if cos is not None and sin is not None:
+        heads_of = _turn(heads_of.float(), cos[:, None, None], -sin[:, None, None]) * scale
+    flat.copy_(heads_of.reshape(len(flat), -1))
+
+
+def _visible(queries: int, keys: int, first: int, group: int, window: int, device: torch.device) -> Tensor:
+    at = first + torch.arange(queries, device=device)[:, None] // group
+    behind = at - torch.arange(keys, device=device)
+    return (behind >= 0) & ((behind < window) if window else True)
+
+
+def causal_softmax(scores: Tensor, first: int, group: int, window: int = 0) -> None:
+    """Softmax in place of scores [n, queries, keys]; what a query does not see becomes 0.
+
+    Args:
+        first: the key at which query 0 stands; query i stands at first + i // group.
+        window: how many keys up to its own a query sees; 0 for all.
+    """
+    n, queries, keys = scores.shape
+    if call := _native("causal_softmax", scores):
+        call(scores, n, queries, keys, first, group, window)
+        return
+    visible = _visible(queries, keys, first, group, window, scores.device)
+    scores.copy_(torch.softmax(scores.masked_fill(~visible, float("-inf")), dim=-1, dtype=torch.float32))
+
+
+def causal_softmax_backward(weights: Tensor, d: Tensor, first: int, group: int, window: int = 0) -> None:
+    """The scores' gradient, in place of the weights' gradient d: w * (d - sum(w * d))."""
+    n, queries, keys = weights.shape
+    if call := _native("causal_softmax_backward", weights):
+        call(weights, d, n, queries, keys, first, group, window)
+        return
+    w, wide = weights.float(), d.float()
+    d.copy_(w * (wide - (w * wide).sum(-1, keepdim=True)))
+
+
+def swiglu(both: Tensor) -> Tensor:
+    """silu(gate) * up (Shazeer 2020) of [T, 2 * width], the two side by side."""
+    rows, width = len(both), both.shape[-1] // 2
+    if call := _native("swiglu", both):
+        out = both.new_empty(rows, width)
+        call(both, out, rows, width)
+        return out
+    gate, up = both.chunk(2, dim=-1)
+    return torch.nn.functional.silu(gate) * up
+
+
+def swiglu_backward(d_out: Tensor, both: Tensor) -> Tensor:
+    """The gradient of `swiglu` [T, 2 * width]."""
+    rows, width = len(both), both.shape[-1] // 2
+    if call := _native("swiglu_backward", both):
+        d_both = torch.empty_like(both)
+        call(d_out, both, d_both, rows, width)
+        return d_both
+    gate, up = both.float().chunk(2, dim=-1)
+    s, d = torch.sigmoid(gate), d_out.float()
+    return torch.cat([d * up * s * (1 + gate * (1 - s)), d * gate * s], dim=-1).to(both.dtype)
+
+
+def log_probs(logits: Tensor, labels: Tensor, temperature: float, out: tuple[Tensor, Tensor, Tensor | None]) -> None:
+    """Of logits [N, vocabulary] / temperature, written to float32 [N] each: log p(label), the log of the sum of
+    exponentials, and the entropy (nats; None where nobody asks).
+    """
+    logprob, total, entropy = out
+    if call := _native("log_probs", logits):
+        call(logits, labels, 1.0 / temperature, logprob, total, entropy, len(logits), logits.shape[-1])
+        return
+    wide = logits.float() / temperature
+    total.copy_(torch.logsumexp(wide, -1))
+    logprob.copy_(wide.gather(1, labels[:, None]).squeeze(1) - total)
+    if entropy is not None:
+        entropy.copy_(total - (torch.exp(wide - total[:, None]) * wide.nan_to_num(neginf=0.0)).sum(-1))
+
+
+def log_probs_backward(
+    logits: Tensor,
+    labels: Tensor,
+    temperature: float,
+    saved: tuple[Tensor, Tensor | None],
+    grads: tuple[Tensor, Tensor | None],
+) -> None:
+    """The logits' gradient, in place of the logits.
+
+    d log p(label) = onehot - p and dH = -p (log p + H), both over the temperature.
+
+    Args:
+        saved: the log of the sum and the entropy, as `log_probs` gave them.
+        grads: of the log-prob and the entropy, float32 [N].
+    """
+    (total, entropy), (d_logprob, d_entropy) = saved, grads
+    if call := _native("log_probs_backward", logits):
+        rows, width = logits.shape
+        call(logits, labels, 1.0 / temperature, total, entropy, d_logprob, d_entropy, rows, width)
+        return
+    log_p = logits.float() / temperature - total[:, None]
+    p = torch.exp(log_p)
+    d = -p * d_logprob[:, None]
+    if entropy is not None and d_entropy is not None:
+        d -= p * (log_p.nan_to_num(neginf=0.0) + entropy[:, None]) * d_entropy[:, None]
+    logits.copy_(d.scatter_add_(1, labels[:, None], d_logprob[:, None]) / temperature)
