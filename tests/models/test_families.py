@@ -1,12 +1,14 @@
 """Every family of decoders against transformers: logits, gradients, packing, windows, RoPE's scalings, folders."""
 
+import json
 
 import pytest
 import torch
 
+from penchant.errors import InputError
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
-from penchant.models.load import save_model
+from penchant.models.load import load_model, save_model
 
 SIZES = {"vocab_size": 97, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3,
          "num_attention_heads": 4, "num_key_value_heads": 2}  # fmt: skip
@@ -81,3 +83,141 @@ def test_logits_and_gradients_equal_those_of_transformers(tmp_path, name):
     assert set(others) == {n for n, _ in ours.named_parameters()}
     for key, parameter in ours.named_parameters():
         assert (parameter.grad - others[key].grad).norm() <= 1e-5 * others[key].grad.norm(), key
+
+
+@pytest.mark.parametrize("name", ["llama", "mistral-window", "qwen2-window", "qwen3", "llama-yarn"])
+def test_bfloat16_says_what_transformers_says(tmp_path, name):
+    save_model(decoder(name), tmp_path)
+    exact, narrow, ours = theirs(tmp_path), theirs(tmp_path, torch.bfloat16), load_model(tmp_path, torch.bfloat16)
+    texts = list(torch.randint(0, 97, (20, 60), generator=torch.Generator().manual_seed(0)))
+    with torch.no_grad():
+        expected, other = (
+            exact(torch.stack(texts)).logits.flatten(0, 1),
+            narrow(torch.stack(texts)).logits.flatten(0, 1),
+        )
+        found = flat(ours, texts)
+    first, second = expected.topk(2).values.unbind(-1)
+    clear = first - second > 0.2  # a seventh of the logits' deviation: closer ones are decided by rounding
+    assert clear.float().mean() > 0.6
+    assert (found.argmax(-1) == other.argmax(-1))[clear].float().mean() >= 0.99
+    assert (found.argmax(-1) == expected.argmax(-1))[clear].float().mean() >= 0.99
+
+
+def with_cache(model: Decoder, text: torch.Tensor, prompt: int) -> torch.Tensor:
+    """Logits of a text whose prompt goes in at once and the rest token by token, keys and values kept."""
+    cache: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def attend(layer, q, k, v):
+        if layer in cache:
+            k, v = torch.cat([cache[layer][0], k]), torch.cat([cache[layer][1], v])
+        cache[layer] = k, v
+        group = q.shape[1] // k.shape[1]
+        here = torch.arange(len(k))[None] - torch.arange(len(k) - len(q), len(k))[:, None]
+        seen = (here <= 0) & (here > -(model.window(layer) or len(k)))
+        scores = torch.einsum("qhd,khd->hqk", q, k.repeat_interleave(group, 1)) * q.shape[-1] ** -0.5
+        weights = torch.softmax(scores.masked_fill(~seen, float("-inf")), -1)
+        return torch.einsum("hqk,khd->qhd", weights, v.repeat_interleave(group, 1)).flatten(1)
+
+    out = []
+    with torch.no_grad(), model.fused():
+        for part in (text[:prompt], *text[prompt:, None]):
+            start = sum(map(len, out))
+            out.append(model.hidden(part, torch.arange(start, start + len(part)), attend) @ model.head.T)
+    return torch.cat(out)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_prefill_and_steps_give_what_the_whole_text_gives(name):
+    model = decoder(name)
+    (text,) = rows(30)
+    with torch.no_grad():
+        assert (with_cache(model, text, 12) - flat(model, [text])).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("name", ["mistral-window", "qwen2-window"])
+def test_long_texts_keep_to_their_window(tmp_path, name):
+    model = decoder(name)
+    save_model(model, tmp_path)
+    (text,) = rows(1100)  # beyond 1,024 attention takes another way
+    with torch.no_grad():
+        assert (flat(model, [text]) - theirs(tmp_path)(text[None]).logits[0]).abs().max() < 1e-4
+
+
+def test_a_windowed_text_forgets():
+    model = decoder("mistral-window")  # 3 layers of 5 tokens reach 13 back
+    (text,) = rows(30)
+    other = text.clone()
+    other[0] = (text[0] + 1) % 97
+    with torch.no_grad():
+        change = (flat(model, [text]) - flat(model, [other])).abs().amax(-1)
+    assert change[12] > 1e-4
+    assert change[13:].max() == 0
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_folder_of_transformers_comes_back_equal(tmp_path, name):
+    ours = decoder(name)
+    (tmp_path / "ours").mkdir()
+    save_model(ours, tmp_path / "ours")
+    theirs(tmp_path / "ours").save_pretrained(tmp_path / "theirs")
+    back = load_model(tmp_path / "theirs")
+    assert back.config.layer_types == ours.config.layer_types
+    assert back.config.rope_parameters == ours.config.rope_parameters
+    for (key, a), (other, b) in zip(ours.state_dict().items(), back.state_dict().items(), strict=True):
+        assert key == other
+        assert torch.equal(a, b)
+    assert torch.equal(flat(ours, rows(25)), flat(back, rows(25)))
+
+
+def test_older_spellings_and_absent_keys_mean_what_they_mean_to_transformers(tmp_path):
+    from transformers import AutoConfig
+
+    save_model(decoder("qwen2"), tmp_path)
+    raw = json.loads((tmp_path / "config.json").read_text())
+    for key in ("rope_parameters", "layer_types", "tie_word_embeddings", "rms_norm_eps", "max_window_layers"):
+        del raw[key]
+    raw |= {"rope_scaling": {"type": "yarn", "factor": 2.0, "original_max_position_embeddings": 256},
+            "rope_theta": 1e6, "use_sliding_window": True, "sliding_window": 9, "num_hidden_layers": 30}  # fmt: skip
+    (tmp_path / "config.json").write_text(json.dumps(raw))
+    ours, others = DecoderConfig.from_folder(tmp_path), AutoConfig.from_pretrained(tmp_path)
+    for key in ("tie_word_embeddings", "rms_norm_eps", "sliding_window", "max_position_embeddings"):
+        assert getattr(ours, key) == getattr(others, key), key
+    assert list(ours.layer_types) == others.layer_types
+    assert ours.layer_types.count("sliding_attention") == 2
+    assert ours.rope_parameters.items() >= {k: v for k, v in others.rope_parameters.items() if k != "type"}.items()
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        *[({key: value}, key) for value in (0, -1) for key in SIZES],
+        ({"head_dim": -2}, "head_dim"),
+        ({"head_dim": 5}, "odd"),
+        ({"num_key_value_heads": 3}, "does not divide"),
+        ({"hidden_size": 50}, "does not divide"),
+        ({"max_position_embeddings": 0}, "max_position_embeddings"),
+        ({"rms_norm_eps": 0.0}, "rms_norm_eps"),
+        ({"rope_theta": -1.0}, "rope_theta"),
+        ({"hidden_size": "48"}, "hidden_size"),
+        ({"model_type": "gemma"}, "gemma"),
+        ({"sliding_window": 4}, "sliding_window"),
+        ({"sliding_window": 0, "model_type": "mistral"}, "sliding_window"),
+        ({"mlp_bias": True, "model_type": "qwen3"}, "mlp_bias"),
+        ({"layer_types": ("sliding_attention",) * 3, "model_type": "qwen2"}, "sliding_window"),
+        ({"layer_types": ("full_attention",), "model_type": "qwen2"}, "layer_types"),
+        ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "dynamic"),
+        ({"rope_parameters": {"rope_type": "linear"}}, "factor"),
+        ({"rope_parameters": {**LLAMA3, "high_freq_factor": 0.5}}, "high_freq_factor"),
+    ],
+)
+def test_shapes_that_cannot_be_are_one_clear_line(change, words):
+    with pytest.raises(InputError, match=words) as caught:
+        DecoderConfig(**(SIZES | change))
+    assert "; " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_the_number_of_parameters_is_counted_right(name):
+    model = decoder(name)
+    assert model.config.parameters() == sum(p.numel() for p in model.parameters())

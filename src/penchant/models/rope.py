@@ -38,7 +38,8 @@ def frequencies(head_dim: int, rope: Mapping[str, Any]) -> tuple[Tensor, float]:
         if not isinstance(rope.get(name), int | float) or rope[name] <= 0:
             raise InputError(f"RoPE of type {kind} needs {name} above 0, not {rope.get(name)!r}", "set it")
     base = float(rope["rope_theta"])
-    plain = base ** -(torch.arange(0, head_dim, 2, device="cpu", dtype=torch.float32) / head_dim)
+    # the order of these operations is transformers': at far positions the last bit of a frequency shows
+    plain = 1.0 / base ** (torch.arange(0, head_dim, 2, device="cpu", dtype=torch.float32) / head_dim)
     if kind == "linear":
         return plain / rope["factor"], 1.0
     if kind == "llama3":
@@ -94,8 +95,11 @@ class Rope:
 
     def __call__(self, positions: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
         """Cosines and sines [T, 1, head_dim] of positions [T], halves side by side as in Hugging Face."""
+        return tuple(torch.cat([x, x], dim=-1)[:, None, :].to(dtype) for x in self.angles(positions))  # type: ignore[return-value]
+
+    def angles(self, positions: Tensor) -> tuple[Tensor, Tensor]:
+        """Cosines and sines of positions [T], float32 [T, head_dim / 2]."""
         if positions.device not in self._inverse:
             self._inverse[positions.device] = self._inverse[torch.device("cpu")].to(positions.device)
         angles = positions.float()[:, None] * self._inverse[positions.device]
-        angles = torch.cat([angles, angles], dim=-1)[:, None, :]
-        return (angles.cos() * self.scale).to(dtype), (angles.sin() * self.scale).to(dtype)
+        return angles.cos() * self.scale, angles.sin() * self.scale
