@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penchant.data.split import position, split
+from penchant.data.split import part_of, position, split
 from penchant.errors import DataRejected
 
 NAMES = [f"package/module_{k}.py" for k in range(400)]
@@ -44,3 +44,21 @@ def test_no_part_is_empty_from_three_groups_on(groups: set[str], fractions: tupl
 def test_too_few_groups() -> None:
     with pytest.raises(DataRejected, match=r"only 2 group.*at least 3 files"):
         split(["a", "b", "b"])
+
+
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [
+        ("train/data-00000-of-00002.arrow", "train"),
+        ("data/validation-00000-of-00001.parquet", "validation"),
+        ("squad.dev.jsonl.gz", "validation"),
+        ("test/my-train.csv", "train"),
+        ("training/x.jsonl", "train"),
+        ("Test.csv", "test"),
+        ("train_test.csv", None),
+        ("latest.csv", None),
+        ("a/b.jsonl", None),
+    ],
+)
+def test_names_of_files_and_folders_say_their_part(name: str, part: str | None) -> None:
+    assert part_of(name) == part

@@ -134,6 +134,65 @@ def test_duplicates_short_and_empty_rows_are_drops_not_rejects(bench: Bench, cod
     assert any("1 exact duplicate" in note for note in bench.notes)
 
 
+def dataset(folder: Path, names: tuple[str, ...]) -> Path:
+    """Files of rows, 6 a file."""
+    for number, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        rows = [{"text": f"{name} has the row {number} {k} " + "very " * k + "good."} for k in range(6)]
+        (folder / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+OWN = ("train/0.jsonl", "train/1.jsonl", "validation/0.jsonl", "test-0.jsonl")
+
+
+@pytest.mark.parametrize("group", [None, "group"])
+def test_a_dataset_keeps_its_own_parts_where_it_has_all_three(bench: Bench, tmp_path: Path, group: str | None) -> None:
+    path = str(dataset(tmp_path / "d", OWN))
+    if group:
+        for file in (tmp_path / "d").rglob("*.jsonl"):
+            file.write_text(file.read_text().replace("}", ', "group": "same"}'))
+    _, summary, parts = bench.run(path=path, signals=["readability"], near_duplicates=None, group_column=group)
+    assert {name: len(rows) for name, rows in parts.items()} == {"train": 12, "validation": 6, "test": 6}
+    assert all(d.text.startswith(name) for name, rows in parts.items() for d in rows)
+    assert summary["splits"] == "keep"
+    assert any("are kept" in note for note in bench.notes)
+
+
+def test_splits_by_hash_where_asked_or_where_a_part_is_missing(bench: Bench, tmp_path: Path, code: Path) -> None:
+    options: dict[str, Any] = {"signals": ["readability"], "near_duplicates": None}
+    _, summary, parts = bench.run(path=str(dataset(tmp_path / "d", OWN)), splits="hash", **options)
+    assert summary["splits"] == "hash"
+    assert any(d.text.startswith("test") for d in parts["train"])
+    _, summary, _ = bench.run(path=str(dataset(tmp_path / "e", OWN[:2] + OWN[3:])), **options)
+    assert summary["splits"] == "hash"
+    assert any("no file is named validation" in note for note in bench.notes)
+    for name in ("train", "validation", "test"):  # folders of sources are no dataset
+        (code / name).mkdir()
+        (code / name / "a.py").write_text(f"def {name}():\n    return '{name}'\n")
+    assert bench.run(path=str(code))[1]["splits"] == "hash"
+
+
+def test_splits_keep_wants_all_three_and_takes_any_kind(bench: Bench, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"signals": ["readability"], "near_duplicates": None, "splits": "keep"}
+    with pytest.raises(InputError, match=r"no usable row in a file named validation; .*data\.splits=hash"):
+        bench.run(path=str(dataset(tmp_path / "d", OWN[:2] + OWN[3:])), **options)
+    with pytest.raises(InputError, match=r"more\.jsonl: the file's name says no part"):
+        bench.run(path=str(dataset(tmp_path / "e", (*OWN, "more.jsonl"))), **options)
+    for name in ("train", "dev", "test"):
+        (tmp_path / "f" / name).mkdir(parents=True)
+        (tmp_path / "f" / name / "a.txt").write_text(f"The {name} file. It is of a length.\nAnd goes on and on.\n")
+    _, summary, parts = bench.run(path=str(tmp_path / "f"), **options)
+    assert summary["splits"] == "keep"
+    assert [d.source for d in parts["validation"]] == ["dev/a.txt"]
+
+
+def test_one_text_alone_is_told_how_to_be_cut(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "book.txt").write_text("It was a bright cold day in April.\n" * 9)
+    with pytest.raises(DataRejected, match=r"only 1 group.*cut a long one into files.*split -l"):
+        bench.run(path=str(tmp_path / "book.txt"), signals=["readability"])
+
+
 def test_max_documents_keeps_the_same_ones(bench: Bench, code: Path) -> None:
     _, summary, parts = bench.run(path=str(code), max_documents=6)
     chosen = {d.source for documents in parts.values() for d in documents}

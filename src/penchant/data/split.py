@@ -1,16 +1,35 @@
-"""Train, validation and test by a hash of each row's group, so that adding files moves none from one to another."""
+"""Train, validation and test by a hash of each row's group, so that adding files moves none from one to another.
+
+Or as a dataset's own files say: `train/`, `validation-00000.parquet`, `my-test.jsonl`.
+"""
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 
 from penchant.errors import DataRejected
 
-__all__ = ["NAMES", "position", "split"]
+__all__ = ["NAMES", "part_of", "position", "split"]
 
 NAMES = ("train", "validation", "test")
 _SALT = "penchant split 1"
+# What files and folders of datasets are called, as Hugging Face's `datasets` reads them.
+_WORDS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+
+
+def part_of(name: str) -> str | None:
+    """The part that a file's name (else a folder's around it, the nearest first) speaks of; None if none or several."""
+    for piece in reversed(name.split("/")):
+        found = {_WORDS[word] for word in re.split(r"[^a-z]+", piece.lower()) if word in _WORDS}
+        if found:
+            return found.pop() if len(found) == 1 else None
+    return None
 
 
 def position(key: str, salt: str = _SALT) -> float:
@@ -36,7 +55,8 @@ def split(groups: Sequence[str], fractions: tuple[float, float, float] = (0.88, 
     if len(places) < 3:
         raise DataRejected(
             f"only {len(places)} group(s) of rows, too few for train, validation and test",
-            "give at least 3 files or rows, or another data.group_column",
+            "give at least 3 files or rows (a .txt or .md is one row: cut a long one into files, with"
+            " `split -l 1000 --additional-suffix=.txt`, or into one text a row of a .jsonl), or another data.group_column",
         )
     _, validation, test = fractions
     parts = {g: "test" if p < test else "validation" if p < test + validation else "train" for p, g in places}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -17,10 +17,10 @@ from penchant.data import read as reading_
 from penchant.data.annotate import annotate, check_constant, usable_cores
 from penchant.data.clean import clean, repairer
 from penchant.data.deduplicate import duplicates
-from penchant.data.files import find
+from penchant.data.files import find, kind_of
 from penchant.data.language import guess_language
 from penchant.data.read import Reading, Row, check_rejects
-from penchant.data.split import NAMES, position, split
+from penchant.data.split import NAMES, part_of, position, split
 from penchant.data.store import write_documents
 from penchant.data.summary import data_hash, signal_summary, tally
 from penchant.errors import DataRejected, InputError, OptionError, Stopped
@@ -47,6 +47,9 @@ class Options(BaseModel):
     min_chars: int = Field(1, ge=0, description="shorter texts are dropped")
     repair: bool = Field(False, description="repair wrongly decoded prose with ftfy")
     near_duplicates: float | None = Field(0.8, gt=0, le=1, description="Jaccard similarity; null: exact only")
+    splits: Literal["keep", "hash"] | None = Field(
+        None, description="keep a dataset's own train, validation and test files; null: where it has all three"
+    )
     fractions: tuple[float, float, float] = Field((0.88, 0.045, 0.075), description="train, validation, test")
     max_reject_rate: float = Field(0.01, ge=0, le=1, description="share of bad rows that stops the run")
     max_document_bytes: int = Field(5_000_000, ge=1, description="a longer text is a bad row")
@@ -86,8 +89,8 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         )
     languages = _languages(documents, options)
     documents = [_segmented(d, options.segment, lang) for d, lang in zip(documents, languages, strict=True)]
-    groups = [d.source for d in documents]
-    parts = split(groups, options.fractions)
+    own = _own_parts(documents, reading, options, context.note)
+    parts = own or split([d.source for d in documents], options.fractions)
     _note(context, reading, documents, drops, languages, about)
     documents = annotate(
         documents, make, options.workers or usable_cores(), progress=lambda done: _look_for_stop(context)
@@ -98,6 +101,7 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         write_documents(context.folder / f"{name}.parquet", rows)
     _write_rows(context.folder / "drops.jsonl", drops)
     summary = _summary(options, reading, documents, by_part, drops, languages, about)
+    summary["splits"] = "keep" if own else "hash"
     write_json(context.folder / "summary.json", summary)
     return {"documents": summary["documents"], "segments": summary["segments"], "data_hash": summary["data_hash"]}
 
@@ -209,6 +213,39 @@ def _document(row: Row, text: str, group_column: str | None) -> Document:
     value = row.columns.get(group_column)
     source = row.source if value is None else str(value)
     return Document(source, text, columns={**row.columns, _ROW: row.source})
+
+
+def _own_parts(
+    documents: Sequence[Document], reading: Reading, options: Options, note: Callable[[str], None]
+) -> list[str] | None:
+    """The part of each document by the name of its file, or None where the hash decides.
+
+    Left to itself, only for files of rows (a folder `test` among sources is code, not a part), and only if every file
+    names its part and all three are there.
+
+    Raises:
+        InputError: `splits=keep`, and a file names no part, or a part has no file.
+    """
+    if options.splits == "hash":
+        return None
+    paths = {row.source: row.path for row in reading.rows}
+    rows = [str(d.columns[_ROW]) if options.group_column else d.source for d in documents]
+    parts = {source: part_of(source.partition("#")[0]) for source in rows}
+    missing = [name for name in NAMES if name not in parts.values()]
+    unnamed = next((source for source, part in parts.items() if part is None), None)
+    if options.splits is None:
+        if unnamed or any(kind_of(paths[source]) == "text" for source in rows):
+            return None
+        if missing:
+            note(f"no file is named {' or '.join(missing)}: rows of all files are split anew, by a hash")
+            return None
+        note("the dataset's own train, validation and test are kept; data.splits=hash splits anew")
+        return [str(parts[source]) for source in rows]
+    if missing or unnamed:
+        problem = f"no usable row in a file named {missing[0]}" if missing else "the file's name says no part"
+        mend = "name files or folders train, validation and test, or set data.splits=hash"
+        raise InputError(problem, mend, file=str(options.path) if missing else paths[str(unnamed)])
+    return [str(parts[source]) for source in rows]
 
 
 def _languages(documents: Sequence[Document], options: Options) -> list[str]:
