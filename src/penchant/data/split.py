@@ -56,7 +56,7 @@ def split(groups: Sequence[str], fractions: tuple[float, float, float] = (0.88, 
         raise DataRejected(
             f"only {len(places)} group(s) of rows, too few for train, validation and test",
             "give at least 3 files or rows (a .txt or .md is one row: cut a long one into files, with"
-            " `split -l 1000 --additional-suffix=.txt`, or into one text a row of a .jsonl), or another data.group_column",
+            " `split -l 1000 --additional-suffix=.txt`, or into rows of a .jsonl), or another data.group_column",
         )
     _, validation, test = fractions
     parts = {g: "test" if p < test else "validation" if p < test + validation else "train" for p, g in places}
