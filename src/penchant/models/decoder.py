@@ -1,18 +1,19 @@
 """A Llama-family decoder on flat token batches; parameters carry Hugging Face's names.
 
-One forward serves training, prefill and decoding: what differs is the `attend` function that it is given.
+One forward serves training, prefill and decoding: what differs is the `mix` function that it is given.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from penchant.models import functions
 from penchant.models.attention import Layout, causal_attention, rotate
 from penchant.models.config import DecoderConfig
 from penchant.models.rope import Rope
@@ -20,6 +21,7 @@ from penchant.models.rope import Rope
 __all__ = ["Attend", "Decoder"]
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # (layer, q [T,H,D], k [T,G,D], v [T,G,D]) -> [T, H*D]
+Mix = Callable[[int, Tensor], Tensor]  # (layer, queries, keys and values before RoPE [T, (H+2G)*D]) -> [T, H*D]
 
 
 class Norm(nn.Module):
@@ -29,9 +31,9 @@ class Norm(nn.Module):
         super().__init__()
         self.weight, self.eps = nn.Parameter(torch.ones(width)), eps
 
-    def forward(self, x: Tensor) -> Tensor:
-        wide = x.float()
-        return self.weight * (wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + self.eps)).to(x.dtype)
+    def forward(self, x: Tensor, add: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """x + add, and its norm."""
+        return functions.add_norm(x, add, self.weight, self.eps)
 
 
 class Together(nn.Module):
@@ -48,12 +50,12 @@ class Together(nn.Module):
         bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
         return torch.cat([part.weight for part in parts]), bias
 
-    def project(self, x: Tensor, widths: tuple[int, ...]) -> Sequence[Tensor]:
-        """What each layer gives for x [T, hidden]: a list of [T, width]."""
+    def project(self, x: Tensor) -> Tensor:
+        """What the layers give for x [T, hidden], side by side."""
         matrix = self.held or self.stacked()
         if matrix is None:
-            return [getattr(self, name)(x) for name in self.names]
-        return F.linear(x, *matrix).split(widths, dim=-1)
+            return torch.cat([getattr(self, name)(x) for name in self.names], dim=-1)
+        return F.linear(x, *matrix)
 
 
 class Attention(Together):
@@ -72,11 +74,13 @@ class Attention(Together):
         self.k_norm = Norm(c.head_dim, c.rms_norm_eps) if c.qk_norm else None
         self.widths, self.width = (inner, group, group), c.head_dim
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, attend: Attend) -> Tensor:
-        q, k, v = (part.reshape(len(x), -1, self.width) for part in self.project(x, self.widths))
+    def forward(self, x: Tensor, layer: int, mix: Mix) -> Tensor:
+        qkv = self.project(x)
         if self.q_norm is not None and self.k_norm is not None:
-            q, k = self.q_norm(q), self.k_norm(k)
-        return self.o_proj(attend(layer, rotate(q, cos, sin), rotate(k, cos, sin), v))
+            q, k, v = qkv.split(self.widths, dim=-1)
+            q, k = (norm(part.reshape(-1, self.width))[1] for norm, part in ((self.q_norm, q), (self.k_norm, k)))
+            qkv = torch.cat([q.view(len(x), -1), k.view(len(x), -1), v], dim=-1)
+        return self.o_proj(mix(layer, qkv))
 
 
 class FeedForward(Together):
@@ -89,11 +93,9 @@ class FeedForward(Together):
         self.gate_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=c.mlp_bias)
         self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=c.mlp_bias)
         self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=c.mlp_bias)
-        self.widths = (c.intermediate_size, c.intermediate_size)
 
     def forward(self, x: Tensor) -> Tensor:
-        gate, up = self.project(x, self.widths)
-        return self.down_proj(F.silu(gate) * up)
+        return self.down_proj(functions.swiglu(self.project(x)))
 
 
 class Block(nn.Module):
@@ -105,9 +107,11 @@ class Block(nn.Module):
         self.input_layernorm = Norm(c.hidden_size, c.rms_norm_eps)
         self.post_attention_layernorm = Norm(c.hidden_size, c.rms_norm_eps)
 
-    def forward(self, x: Tensor, cos: Tensor, sin: Tensor, layer: int, attend: Attend) -> Tensor:
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, layer, attend)
-        return x + self.mlp(self.post_attention_layernorm(x))
+    def forward(self, x: Tensor, add: Tensor | None, layer: int, mix: Mix) -> tuple[Tensor, Tensor]:
+        """The residual stream [T, hidden], and what is still to be added to it."""
+        x, normed = self.input_layernorm(x, add)
+        x, normed = self.post_attention_layernorm(x, self.self_attn(normed, layer, mix))
+        return x, self.mlp(normed)
 
 
 class Trunk(nn.Module):
@@ -157,19 +161,36 @@ class Decoder(nn.Module):
         """Where the weights are."""
         return self.model.embed_tokens.weight.device
 
+    def states(self, inputs: Tensor, mix: Mix) -> Tensor:
+        """Hidden states [T, hidden] of flat token ids [T]."""
+        x, add = self.model.embed_tokens(inputs), None
+        for number, layer in enumerate(self.model.layers):
+            x, add = layer(x, add, number, mix)
+        return self.model.norm(x, add)[1]
+
     def hidden(self, inputs: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """Hidden states [T, hidden] of flat token ids [T] at their positions [T]."""
-        x = self.model.embed_tokens(inputs)
-        cos, sin = self.rope(positions, x.dtype)
-        for number, layer in enumerate(self.model.layers):
-            x = layer(x, cos, sin, number, attend)
-        return self.model.norm(x)
+        cos, sin = self.rope(positions, torch.float32)
+        widths, width = self.model.layers[0].self_attn.widths, self.config.head_dim
+
+        def mix(layer: int, qkv: Tensor) -> Tensor:
+            q, k, v = (part.reshape(len(qkv), -1, width) for part in qkv.split(widths, dim=-1))
+            q, k = (rotate(part.float(), cos, sin).to(qkv.dtype) for part in (q, k))
+            return attend(layer, q, k, v)
+
+        return self.states(inputs, mix)
 
     def forward(self, inputs: Tensor, positions: Tensor, lengths: Tensor) -> Tensor:
         """Hidden states of whole sequences: inputs, positions [T], lengths [S] -> [T, hidden]."""
-        layout = Layout.of(lengths, self.dtype)
-        return self.hidden(
-            inputs, positions, lambda layer, q, k, v: causal_attention(q, k, v, layout, window=self.window(layer))
+        layout, c = Layout.of(lengths, self.dtype), self.config
+        if inputs.is_cuda:
+            return self.hidden(
+                inputs, positions, lambda layer, q, k, v: causal_attention(q, k, v, layout, self.window(layer))
+            )
+        angles, groups = self.rope.angles(positions), c.num_key_value_heads
+        return self.states(
+            inputs,
+            lambda layer, qkv: functions.attention(qkv, angles, layout, groups, c.head_dim, self.window(layer) or 0),
         )
 
     def window(self, layer: int) -> int | None:

@@ -22,7 +22,7 @@ KEEP = 256  # rows up to so many tokens keep their attention weights for the bac
 class _AddNorm(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, add: Tensor | None, gain: Tensor, eps: float) -> tuple[Tensor, Tensor]:
-        total, out, inverse = kernels.norm(x, add, gain, eps)
+        total, out, inverse = kernels.norm(x.contiguous(), None if add is None else add.contiguous(), gain, eps)
         ctx.save_for_backward(total, gain, inverse)
         ctx.has_add = add is not None
         ctx.set_materialize_grads(False)
@@ -46,6 +46,7 @@ def add_norm(x: Tensor, add: Tensor | None, gain: Tensor, eps: float) -> tuple[T
 class _SwiGLU(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, both: Tensor) -> Tensor:
+        both = both.contiguous()
         ctx.save_for_backward(both)
         return kernels.swiglu(both)
 
