@@ -26,7 +26,7 @@ class Lines:
     measures = MappingProxyType({"reward": Measure("share of e")})
 
     def spots(self, document):
-        return [Spot(end) for end in document.ends[1:-1]]
+        return [Spot(end, {"end": end}) for end in document.ends[1:-1]]
 
     def judge(self, prompt, text, stop):
         return Judgement({"reward": (text.count("e"), 1.0)}, text[:3], 3)
@@ -133,3 +133,18 @@ def test_a_task_without_prompts_and_prompts_that_are_all_too_long_are_refused(to
         PromptSet([document()], Nothing(), tokenizer, 20, None, "toy", 0.5, 0)
     with pytest.raises(DataRejected, match="prompt_tokens"):
         PromptSet([document()], Lines(), tokenizer, 1, None, "toy", 0.5, 0).take(3)
+
+
+def test_prompts_to_evaluate_on_never_repeat(tokenizer):
+    def prompts(most):
+        return PromptSet([document()], Lines(), tokenizer, most, None, "toy", 0.5, 3)
+
+    every = prompts(20)
+    assert len(every.take(99)) == len(every.places)
+    few = prompts(8)  # some lines are longer
+    found = few.take(len(few.places))
+    assert 0 < len(found) == len(few.places) - few.too_long < len(few.places)
+    assert len({prompt.columns["end"] for prompt in found}) == len(found)
+    assert [p.text for p in prompts(8).take(2)] == [p.text for p in found[:2]]
+    first = iter(prompts(8))
+    assert [next(first).text for _ in range(5)] == [p.text for p in found[:5]]

@@ -84,11 +84,11 @@ OPTIONS = {
 }
 
 
-def evaluate(folders, folder, fakes=None, stop=lambda: 0, **changes):
+def evaluate(folders, folder, fakes=None, stop=lambda: 0, note=lambda text: None, **changes):
     root, tokenizer = folders
     inputs = {"data": root / "data", "mle": root / "mle", "conditional": root / "conditional"}
     folder.mkdir(exist_ok=True)
-    context = StageContext("evaluate", folder, inputs, 0, 1, stop, lambda text: None)
+    context = StageContext("evaluate", folder, inputs, 0, 1, stop, note)
     return run(Options(**{**OPTIONS, **changes}), context, fakes or Fakes(tokenizer))
 
 
@@ -235,6 +235,12 @@ def test_wrong_options_name_themselves(folders, tmp_path, changes, message):
 def test_no_prompt_short_enough(folders, tmp_path):
     with pytest.raises(DataRejected, match="prompt_tokens"):
         evaluate(folders, tmp_path / "run", prompt_tokens=1)
+
+
+def test_fewer_prompts_than_asked_for_are_said(folders, tmp_path):
+    notes = []
+    assert evaluate(folders, tmp_path / "run", note=notes.append, prompts=99, temperatures=[0.7])["prompts"] == 20
+    assert notes == ["evaluate: 20 prompts, not 99: no more within per_file and prompt_tokens"]
 
 
 def test_plan(folders, tmp_path):

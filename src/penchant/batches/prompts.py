@@ -72,7 +72,17 @@ class PromptSet:
                 raise DataRejected("every prompt is longer than prompt_tokens", "raise prompt_tokens=")
             epoch, place = epoch + 1, 0
 
-    def take(self, count: int, seed_offset: int = 0) -> list[Prompt]:
-        """The first `count` prompts of the order (for evaluation), at most as many as there are."""
-        found = self.start(seed_offset, 0)
-        return [next(found) for _ in range(min(count, len(self.places)))]
+    def take(self, count: int) -> list[Prompt]:
+        """The first `count` prompts of the first epoch's order, or as many as there are: never one place twice."""
+        found: list[Prompt] = []
+        for at in stream(self.seed, "prompts", 0).permutation(len(self.places)):
+            if len(found) == count:
+                break
+            prompt = self._make(*self.places[int(at)])
+            if prompt is None:
+                self.too_long += 1
+            else:
+                found.append(prompt)
+        if not found:
+            raise DataRejected("every prompt is longer than prompt_tokens", "raise prompt_tokens=")
+        return found

@@ -254,7 +254,11 @@ class _Evaluation:
             return make
 
         places = choose_spots(self.documents, task, o.per_file, self.context.seed)
-        return dict(zip(o.models, prompts_by_way(places, [way(r) for r in o.models.values()], o.prompts), strict=True))
+        made = prompts_by_way(places, [way(r) for r in o.models.values()], o.prompts)
+        if len(made[0]) < o.prompts:
+            there = f"{len(made[0])} prompts, not {o.prompts}"
+            self.context.note(f"{self.context.name}: {there}: no more within per_file and prompt_tokens")
+        return dict(zip(o.models, made, strict=True))
 
     def _written(self, prompts: Mapping[str, list[Prompt]]) -> dict[str, list[Written]]:
         """The completions of every row, n a prompt; each row is stored before the next is begun."""

@@ -178,6 +178,8 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         max_clipped_ratio=options.max_clipped_ratio,
     )
     validation = Validation(source, sets["validation"], options.eval_prompts)
+    if (there := len(validation.prompts)) < options.eval_prompts:
+        context.note(f"{context.name}: {there} validation prompts, not {options.eval_prompts}: there are no more")
     best = "-eval_reward" if options.keep == "best" else None
     trackers = hooks(options.trackers, context.folder, options.project, context.name, context.note)
     recorder = StageRecorder(context, model, tokenizer.save, sampling.ban, best, trackers)
