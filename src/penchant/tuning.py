@@ -14,6 +14,7 @@ from penchant import console
 from penchant.contracts import StageContext
 from penchant.errors import InputError
 from penchant.files import lock, read_json, stable_hash, write_json
+from penchant.machine import cores
 from penchant.policy import Policy, load
 from penchant.runs.layout import published
 
@@ -93,7 +94,6 @@ def tune(
     """
     from pydantic import ValidationError
 
-    from penchant.runtime.device import cores
     from penchant.stages import tune as stage
 
     given = [rewards] if isinstance(rewards, str | dict) or callable(rewards) else list(rewards)

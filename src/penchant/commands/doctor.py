@@ -41,7 +41,9 @@ def examine() -> dict[str, Any]:
     import os
     import platform
 
-    from penchant.runs.machine import bf16_units, cores, cpu_name, memory_limit, versions
+    from penchant.machine import cores, memory_limit
+    from penchant.runs.machine import cpu_name, versions
+    from penchant.runtime.processor import bf16_units
 
     return {
         "system": platform.platform(),

@@ -17,18 +17,13 @@ from penchant.contracts import Signal
 from penchant.errors import DataRejected
 from penchant.records import Document, Segment
 
-__all__ = ["annotate", "check_constant", "usable_cores"]
+__all__ = ["annotate", "check_constant"]
 
 Maker = Callable[[], Mapping[str, Signal]]
 Scores = dict[str, tuple[float, ...]]
 
 _WORTH_A_PROCESS = 1_000_000  # characters; starting a process costs about half a second
 _CHUNK = 200_000  # characters a piece of work
-
-
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def annotate(

@@ -1,60 +1,24 @@
-"""What the machine gives: cores that we may use, memory, versions; and the environment of a stage's process."""
+"""What a run is made with: processor, memory, versions; and the environment of a stage's process."""
 
 from __future__ import annotations
 
-import contextlib
 import os
 import platform
 import subprocess
 import sys
 import time
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
+from penchant.machine import cores, memory_limit
 from penchant.runtime.processor import bf16_units, cpuinfo
 
-__all__ = ["bf16_units", "cores", "cpu_name", "describe", "memory_limit", "stage_environment", "versions"]
+__all__ = ["cpu_name", "describe", "stage_environment", "versions"]
 
 _LIBRARIES = (
     *("penchant", "torch", "transformers", "tokenizers", "safetensors", "numpy", "pyarrow", "pydantic"),
     *("rensa", "pycodestyle", "matplotlib"),
 )
-_CGROUP = Path("/sys/fs/cgroup")
-
-
-def cores() -> int:
-    """Cores that this process may use: its affinity, and the quota of its control group."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _quota()
-    return max(1, min(count, quota) if quota else count)
-
-
-def _quota() -> int | None:
-    try:
-        limit, period = (_CGROUP / "cpu.max").read_text().split()
-        return None if limit == "max" else max(1, round(int(limit) / int(period)))
-    except (OSError, ValueError):
-        pass
-    try:
-        limit = (_CGROUP / "cpu/cpu.cfs_quota_us").read_text()
-        period = (_CGROUP / "cpu/cpu.cfs_period_us").read_text()
-        return max(1, round(int(limit) / int(period))) if int(limit) > 0 else None
-    except (OSError, ValueError):
-        return None
-
-
-def memory_limit() -> int | None:
-    """Bytes of memory that this process may use: the machine's, or its control group's."""
-    found = []
-    for name in ("memory.max", "memory/memory.limit_in_bytes"):
-        try:
-            found.append(int((_CGROUP / name).read_text()))
-        except (OSError, ValueError):
-            continue
-    with contextlib.suppress(OSError, ValueError):
-        found.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    return min(found) if found else None
 
 
 def cpu_name() -> str:

@@ -2,16 +2,9 @@
 
 from __future__ import annotations
 
-import os
-
 import torch
 
-__all__ = ["cores", "device_name", "set_threads"]
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+__all__ = ["device_name", "set_threads"]
 
 
 def device_name(name: str = "auto") -> str:

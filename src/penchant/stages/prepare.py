@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from penchant import registry
 from penchant.contracts import Context, Signal, StageContext
 from penchant.data import read as reading_
-from penchant.data.annotate import annotate, check_constant, usable_cores
+from penchant.data.annotate import annotate, check_constant
 from penchant.data.clean import clean, repairer
 from penchant.data.deduplicate import duplicates
 from penchant.data.files import find, kind_of
@@ -25,6 +25,7 @@ from penchant.data.store import write_documents
 from penchant.data.summary import data_hash, signal_summary, tally
 from penchant.errors import DataRejected, InputError, OptionError, Stopped
 from penchant.files import write_json, writing
+from penchant.machine import cores
 from penchant.records import Document
 from penchant.text.segment import LANGUAGES, segment_ends
 
@@ -92,9 +93,7 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     own = _own_parts(documents, reading, options, context.note)
     parts = own or split([d.source for d in documents], options.fractions)
     _note(context, reading, documents, drops, languages, about)
-    documents = annotate(
-        documents, make, options.workers or usable_cores(), progress=lambda done: _look_for_stop(context)
-    )
+    documents = annotate(documents, make, options.workers or cores(), progress=lambda done: _look_for_stop(context))
     check_constant(documents)
     by_part = {name: [d for d, part in zip(documents, parts, strict=True) if part == name] for name in NAMES}
     for name, rows in by_part.items():
@@ -110,7 +109,7 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
     """Files, megabytes and about how many seconds a run would take; reads no file's content."""
     found = find(options.path).sources
     size = sum(source.path.stat().st_size for source in found if source.path.exists())
-    per_second = 0.5e6 * (options.workers or usable_cores())
+    per_second = 0.5e6 * (options.workers or cores())
     return {"files": len(found), "megabytes": round(size / 1e6, 1), "seconds": round(2 + size / per_second)}
 
 
