@@ -84,7 +84,11 @@ class Task(Protocol):
 
 
 class Reward(Protocol):
-    """`rewards/NAME.py`: one float (or None: no verdict, masked) a completion."""
+    """`rewards/NAME.py`: one float (or None: no verdict, masked) a completion.
+
+    Where one raises, it is asked again for each completion alone, and those that it fails for are masked and counted;
+    a function whose values depend on the other completions has the attribute `whole_batch = True` against that.
+    """
 
     def __call__(
         self, prompts: Sequence[Prompt], completions: Sequence[Completion], **columns: Any

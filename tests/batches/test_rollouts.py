@@ -1,21 +1,26 @@
 """Rollouts: what is sampled is what is trained on; credit, masks, refusals, and the same batches after a resume."""
 
+import json
 from types import MappingProxyType
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+import torch
 
 from penchant.advantages.group import group_advantages
 from penchant.batches.prompts import PromptSet
-from penchant.batches.rollouts import Rollouts, Sampling, combine, score
-from penchant.contracts import Judgement, Measure, Spot
-from penchant.errors import DataRejected, InputError
+from penchant.batches.rollouts import Rollouts, Sampling
+from penchant.contracts import Context, Judgement, Measure, Spot
+from penchant.errors import DataRejected
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.models.quantities import quantities
+from penchant.objectives import policy_gradient
 from penchant.records import Document
+from penchant.runs import checkpoint
 from penchant.text.tokenizer import Tokenizer
+from penchant.training.loop import gradient_step
 
 TEXT = "one two three\nfour five six\nseven eight nine\nten eleven\n" * 5
 
@@ -89,27 +94,12 @@ def test_rollouts_are_kept_and_a_resumed_source_repeats_them(tokenizer, tmp_path
     assert set(table) == {"source", "prompt", "completion", "stop", "reward", "rewards.e", "advantage"}
 
 
-def test_parts_combine_as_product_or_sum_and_no_verdict_masks():
-    parts = np.array([[0.5, 1.0, np.nan], [0.5, 0.25, 1.0]])
-    np.testing.assert_allclose(combine(parts, np.array([1.0, 1.0]), "product"), [0.25, 0.25, np.nan])
-    np.testing.assert_allclose(combine(parts, np.array([1.0, 2.0]), "sum"), [1.5, 1.5, np.nan])
-
-
-def test_a_reward_that_gives_another_number_of_values_is_refused():
-    with pytest.raises(InputError, match="short gave 1 values for 2"):
-        score({"short": (lambda p, c, **k: [1.0], 1.0)}, [None, None], [None, None], [], "sum")
-
-
-def test_a_negative_reward_in_a_product_is_refused():
-    with pytest.raises(InputError, match="combine=sum"):
-        score({"low": (lambda p, c, **k: [-1.0, 0.5], 1.0)}, [None, None], [None, None], [], "product")
-
-
 def test_completions_without_a_verdict_are_counted_and_left_out(tokenizer, tmp_path):
     some = {"some": (lambda p, c, **k: [None if i % 2 else float(i) for i in range(len(c))], 1.0)}
     rollouts = source(tokenizer, tmp_path, rewards=some)
     batches, stats = rollouts.next(0)
-    assert stats["rewards/masked"] == 6
+    assert stats["rewards/masked"] == stats["rewards/some/masked"] == 6
+    assert stats["rewards/some/failed"] == 0
     assert sum(len(b.lengths) for b in batches) == 6
     assert all(np.isfinite(b.columns["advantages"]).all() for b in batches)
 
@@ -122,6 +112,92 @@ def test_mostly_cut_completions_and_equal_rewards_refuse_to_go_on(tokenizer, tmp
     rollouts.next(0)
     with pytest.raises(DataRejected, match="the same in 2 steps"):
         rollouts.next(1)
+
+
+@pytest.mark.filterwarnings("error")
+def test_rewards_without_any_verdict_refuse_to_go_on(tokenizer, tmp_path):
+    rewards = {"fine": (lambda p, c, **k: [1.0] * len(c), 1.0), "mute": (lambda p, c, **k: [None] * len(c), 1.0)}
+    rollouts = source(tokenizer, tmp_path, rewards=rewards, dead_steps=3)
+    for step in range(2):
+        batches, stats = rollouts.next(step)
+        assert batches == []
+        assert stats["frac_reward_zero_std"] == 1
+        assert stats["rewards/mute/masked"] == 12
+        assert np.isnan(stats["reward"])
+        assert stats["rewards/fine/mean"] == 1
+    with pytest.raises(DataRejected, match=r"verdict in 3 steps .* reward mute gave None for each; mend this reward"):
+        rollouts.next(2)
+
+
+def test_a_group_without_a_verdict_beside_live_ones_is_no_dead_step(tokenizer, tmp_path):
+    some = {"some": (lambda p, c, **k: [None if i < 4 else float(i) for i in range(len(c))], 1.0)}
+    rollouts = source(tokenizer, tmp_path, rewards=some, dead_steps=1)
+    _, stats = rollouts.next(0)
+    assert stats["frac_reward_zero_std"] == pytest.approx(1 / 3)
+
+
+def test_a_reward_that_fails_is_counted_and_told_once(tokenizer, tmp_path):
+    def fails_at_times(prompts, completions, **columns):
+        return [1 / c.text.count("e") for c in completions]
+
+    notes = []
+    rollouts = source(tokenizer, tmp_path, rewards={"e": (fails_at_times, 1.0)}, max_reward_failures=0.9,
+                      note=notes.append)  # fmt: skip
+    for step in range(3):
+        _, stats = rollouts.next(step)
+        assert 0 < stats["rewards/e/failed"] == stats["rewards/masked"] < 12
+    assert len(notes) == 1
+    assert "reward e failed" in notes[0]
+    assert "ZeroDivisionError" in notes[0]
+    with pytest.raises(DataRejected, match="reward e failed for"):
+        source(tokenizer, tmp_path, rewards={"e": (fails_at_times, 1.0)}).next(0)
+
+
+def test_a_rollout_is_used_num_iterations_times_with_its_old_logprobs(tokenizer, tmp_path):
+    rollouts = source(tokenizer, tmp_path, num_iterations=3)
+    objective = policy_gradient.build(policy_gradient.Options(beta=0.0, epsilon=0.01), Context())
+    seen, clipped, gradients = [], [], []
+    for step in range(4):
+        batches, stats = rollouts.next(step)
+        seen.append(batches)
+        assert bool(stats) == (step in (0, 3))
+        clipped.append(gradient_step(rollouts.model, objective, batches)["clip_ratio"])
+        with torch.no_grad():
+            for weight in rollouts.model.parameters():
+                gradients.append(float(weight.grad.abs().sum()))
+                weight -= 0.5 * weight.grad
+                weight.grad = None
+    assert seen[0] is seen[1] is seen[2] is not seen[3]
+    assert clipped[0] == clipped[3] == 0  # the first update of a rollout: the ratio is 1
+    assert clipped[1] > 0.05
+    assert sorted(path.stem for path in (tmp_path / "rollouts").iterdir()) == ["1", "4"]
+    for batch in seen[0]:
+        assert set(batch.columns) == {"advantages", "rollout_logprobs", "reference_logprobs", "old_logprobs"}
+        np.testing.assert_allclose(batch.columns["old_logprobs"], batch.columns["rollout_logprobs"], atol=1e-4)
+    assert set(source(tokenizer, tmp_path / "one").next(0)[0][0].columns) == {
+        "advantages", "rollout_logprobs", "reference_logprobs"
+    }  # fmt: skip
+
+
+def test_a_source_resumed_within_a_rollout_goes_on_with_it(tokenizer, tmp_path):
+    first = source(tokenizer, tmp_path / "a", num_iterations=2)
+    first.next(0)
+    tensors: dict = {}
+    tree = checkpoint._flatten(first.state_dict(), tensors, "source")
+    again = source(tokenizer, tmp_path / "b", num_iterations=2)
+    again.load_state_dict(checkpoint._restore(json.loads(json.dumps(tree)), tensors))
+    for step in (1, 2):
+        for one, other in zip(first.next(step)[0], again.next(step)[0], strict=True):
+            for name in ("inputs", "positions", "lengths", "labels", "at", "unit"):
+                assert (getattr(one, name) == getattr(other, name)).all()
+                assert getattr(one, name).dtype == getattr(other, name).dtype
+            assert one.columns.keys() == other.columns.keys()
+            assert all((one.columns[key] == other.columns[key]).all() for key in one.columns)
+            assert (one.temperature, one.banned) == (other.temperature, other.banned)
+    used_up = first.state_dict()
+    assert used_up["used"] == 1
+    first.next(3)
+    assert first.state_dict()["batches"] == []  # used up: nothing to save
 
 
 def test_a_task_without_prompts_and_prompts_that_are_all_too_long_are_refused(tokenizer):

@@ -22,8 +22,8 @@ class Options(BaseModel, extra="forbid"):
     """Options of GRPO (names as in TRL)."""
 
     beta: float = Field(0.1, ge=0, description="weight of the KL to the start")
-    epsilon: float = Field(0.2, gt=0, description="bound of the ratio to 1; no effect while a rollout is used once")
-    epsilon_high: float | None = None
+    epsilon: float = Field(0.2, gt=0, description="bound of the ratio to 1; acts where num_iterations > 1")
+    epsilon_high: float | None = Field(None, gt=0, description="its upper bound, where that is another")
     std_floor: float = Field(0.1, ge=0, description="added to the group's standard deviation")
 
 

@@ -13,9 +13,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from penchant.batches.prompts import PromptSet
+from penchant.batches.saved import batch_from_state, batch_state
+from penchant.batches.scoring import Scored, refuse_failures, score
 from penchant.contracts import Judgement, Reward, Task
 from penchant.data.pack import next_token_batch
-from penchant.errors import DataRejected, InputError
+from penchant.errors import DataRejected
 from penchant.files import append_json_lines, writing
 from penchant.models.decoder import Decoder
 from penchant.models.quantities import quantities
@@ -23,7 +25,7 @@ from penchant.records import Batch, Completion, Prompt
 from penchant.sampling.engine import generate
 from penchant.text.tokenizer import Tokenizer
 
-__all__ = ["Rollouts", "Sampling", "combine", "score"]
+__all__ = ["Rollouts", "Sampling"]
 
 
 @dataclass(frozen=True)
@@ -54,42 +56,6 @@ class Sampling:
         return [Completion(s.ids, s.logprobs, s.forced, tokenizer.decode(list(s.ids)), s.stop) for s in found]
 
 
-def combine(parts: np.ndarray, weights: np.ndarray, how: Literal["product", "sum"]) -> np.ndarray:
-    """One reward a completion from its parts [rewards, completions]; NaN where any part gave no verdict."""
-    if how == "product":
-        return np.prod(parts ** weights[:, None], axis=0)
-    return (parts * weights[:, None]).sum(0)
-
-
-def score(
-    rewards: Mapping[str, tuple[Reward, float]],
-    prompts: Sequence[Prompt],
-    completions: Sequence[Completion],
-    judgements: Sequence[Judgement],
-    how: Literal["product", "sum"],
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """The combined reward [completions] and each part by name.
-
-    Raises:
-        InputError: a reward gave another number of values than completions.
-    """
-    parts: dict[str, np.ndarray] = {}
-    for name, (reward, _) in rewards.items():
-        values = reward(prompts, completions, judgements=judgements)
-        if len(values) != len(completions):
-            raise InputError(
-                f"reward {name} gave {len(values)} values for {len(completions)} completions", "give one each"
-            )
-        parts[name] = np.array([np.nan if v is None else float(v) for v in values])
-        if how == "product" and (parts[name] < 0).any():
-            raise InputError(
-                f"reward {name} gave {np.nanmin(parts[name]):.3g}, and a product of negative rewards means nothing",
-                "set combine=sum, or scale it to [0, 1]",
-            )
-    weights = np.array([weight for _, weight in rewards.values()])
-    return combine(np.stack(list(parts.values())), weights, how), parts
-
-
 class Rollouts:
     """A source whose batches are sampled from the policy that is being trained.
 
@@ -98,7 +64,10 @@ class Rollouts:
         reference: the frozen model that the KL is measured to, or None.
         rewards: name -> (reward, weight).
         max_clipped_ratio: refuse to go on when more completions than that are cut at the limit.
-        dead_steps: refuse to go on after so many steps in which every reward was the same.
+        max_reward_failures: refuse to go on when a reward raises for more than that share of completions.
+        dead_steps: refuse to go on after so many rollouts in a row without two different rewards in any group.
+        num_iterations: updates that one rollout is used for; from 2 on its batches hold `old_logprobs`, fixed once.
+        note: tells the person, once a reward, that it failed.
     """
 
     def __init__(
@@ -119,18 +88,35 @@ class Rollouts:
         seed: int,
         folder: Path,
         max_clipped_ratio: float = 0.5,
+        max_reward_failures: float = 0.1,
         dead_steps: int = 20,
+        num_iterations: int = 1,
+        note: Callable[[str], None] = lambda text: None,
     ):
         self.model, self.reference, self.tokenizer, self.task = model, reference, tokenizer, task
         self.prompts, self.rewards, self.advantages, self.sampling = prompts, rewards, advantages, sampling
         self.groups, self.samples, self.micro = batch_size // num_generations, num_generations, micro_batch_size
         self.how, self.seed, self.folder = how, seed, folder
-        self.max_clipped, self.dead_limit = max_clipped_ratio, dead_steps
+        self.max_clipped, self.max_failures, self.dead_limit = max_clipped_ratio, max_reward_failures, dead_steps
+        self.iterations, self.note = num_iterations, note
+        self.noted: set[str] = set()
         self.at = (0, 0)
         self.dead = 0
+        self.used = 0  # updates that the last rollout was used for
+        self.batches: list[Batch] = []  # of that rollout, where it is used again
 
     def next(self, step: int) -> tuple[list[Batch], dict[str, float]]:
-        """The micro-batches of one step, and what the rollouts were like."""
+        """The micro-batches of one step; and what the rollouts were like, where they are new."""
+        if 0 < self.used < self.iterations:
+            self.used += 1
+            return self.batches, {}
+        batches, stats = self._rollout(step)
+        if self.iterations > 1:
+            batches = self.batches = [self._with_logprobs(self.model, "old_logprobs", batch) for batch in batches]
+        self.used = 1
+        return batches, stats
+
+    def _rollout(self, step: int) -> tuple[list[Batch], dict[str, float]]:
         begin = time.perf_counter()
         stream = self.prompts.start(*self.at)
         prompts = [p for p in (next(stream) for _ in range(self.groups)) for _ in range(self.samples)]
@@ -139,14 +125,14 @@ class Rollouts:
         completions = self.sampling.complete(self.model, self.tokenizer, prompts, self.seed, step * len(prompts))
         sampled = time.perf_counter()
         judgements = [self.task.judge(p, c.text, c.stop) for p, c in zip(prompts, completions, strict=True)]
-        reward, parts = score(self.rewards, prompts, completions, judgements, self.how)
+        scored = score(self.rewards, prompts, completions, judgements, self.how)
+        self.tell(scored)
         rewarded = time.perf_counter()
-        grouped = reward.reshape(self.groups, self.samples)
-        advantages = self.advantages(grouped).reshape(-1)
-        advantages = np.where(np.isnan(reward), np.nan, advantages)  # no verdict: left out, of the KL too
-        stats = self._statistics(grouped, parts, completions, judgements)
-        self._keep(step + 1, prompts, completions, reward, parts, advantages)
-        self._refuse(step, stats)
+        advantages = self.advantages(scored.reward.reshape(self.groups, self.samples)).reshape(-1)
+        advantages = np.where(np.isnan(scored.reward), np.nan, advantages)  # no verdict: left out, of the KL too
+        stats = self._statistics(scored, completions, judgements)
+        self._keep(step + 1, prompts, completions, scored, advantages)
+        self._refuse(step, stats, scored)
         batches = self._pack(prompts, completions, judgements, advantages)
         stats |= {"sampling_seconds": sampled - begin, "reward_seconds": rewarded - sampled}
         return batches, stats
@@ -175,7 +161,9 @@ class Rollouts:
                 old.append(np.concatenate([np.zeros(head, np.float32), completions[i].logprobs]))
             columns = {"advantages": gain, "rollout_logprobs": old}
             batch = next_token_batch(ids, keep, columns, self.sampling.temperature, self.sampling.ban)
-            batches.append(self._with_reference(batch))
+            if self.reference is not None:
+                batch = self._with_logprobs(self.reference, "reference_logprobs", batch)
+            batches.append(batch)
         return batches
 
     def _credit(self, completion: Completion, judgement: Judgement) -> np.ndarray:
@@ -195,33 +183,45 @@ class Rollouts:
         earns[ending] = True
         return earns
 
-    def _with_reference(self, batch: Batch) -> Batch:
-        if self.reference is None:
-            return batch
+    def _with_logprobs(self, model: Decoder, name: str, batch: Batch) -> Batch:
+        """The batch with a further column: the labels' log-probs under a model as it is now."""
         import dataclasses
 
         import torch
 
         with torch.no_grad():
-            found = quantities(self.reference, batch, ("logprobs",))["logprobs"].cpu().numpy()
-        return dataclasses.replace(batch, columns={**batch.columns, "reference_logprobs": found})
+            found = quantities(model, batch, ("logprobs",))["logprobs"].cpu().numpy()
+        return dataclasses.replace(batch, columns={**batch.columns, name: found})
+
+    def tell(self, scored: Scored) -> None:
+        """Say once of each reward that it failed.
+
+        Raises:
+            DataRejected: it failed too often.
+        """
+        refuse_failures(scored, self.max_failures)
+        for name, error in scored.errors.items():
+            if name not in self.noted:
+                self.noted.add(name)
+                self.note(f"reward {name} failed, and such completions are left out (rewards/{name}/failed): {error}")
 
     def _statistics(
-        self,
-        grouped: np.ndarray,
-        parts: Mapping[str, np.ndarray],
-        completions: Sequence[Completion],
-        judgements: Sequence[Judgement],
+        self, scored: Scored, completions: Sequence[Completion], judgements: Sequence[Judgement]
     ) -> dict[str, float]:
-        spread = np.nanmax(grouped, 1) - np.nanmin(grouped, 1) if grouped.size else np.zeros(0)
+        grouped = scored.reward.reshape(self.groups, self.samples)
+        known = grouped[~np.isnan(grouped).all(1)]
         lengths = [int((~c.forced).sum()) for c in completions]
-        means = {f"rewards/{name}/mean": float(np.nanmean(v)) for name, v in parts.items()}
+        by_name: dict[str, float] = {}
+        for name, values in scored.parts.items():
+            by_name[f"rewards/{name}/mean"] = _mean(values)
+            by_name[f"rewards/{name}/masked"] = float(np.isnan(values).sum())
+            by_name[f"rewards/{name}/failed"] = float(scored.failed[name])
         return {
-            "reward": float(np.nanmean(grouped)),
-            "reward_std": float(np.nanmean(np.nanstd(grouped, 1))),
-            **means,
+            "reward": _mean(grouped),
+            "reward_std": _mean(np.nanstd(known, 1)) if len(known) else np.nan,
+            **by_name,
             "rewards/masked": float(np.isnan(grouped).sum()),
-            "frac_reward_zero_std": float((spread == 0).mean()),
+            "frac_reward_zero_std": float((~self._differs(scored.reward)).mean()),
             "completions/mean_length": float(np.mean(lengths)),
             "completions/clipped_ratio": float(np.mean([c.stop == "length" for c in completions])),
             "completions/judged_share": float(
@@ -229,7 +229,13 @@ class Rollouts:
             ),
         }
 
-    def _refuse(self, step: int, stats: Mapping[str, float]) -> None:
+    def _differs(self, values: np.ndarray) -> np.ndarray:
+        """bool [groups]: whether a group has two different verdicts among values [completions]."""
+        grouped = values.reshape(self.groups, self.samples)
+        none = np.isnan(grouped)
+        return np.where(none, -np.inf, grouped).max(1) > np.where(none, np.inf, grouped).min(1)
+
+    def _refuse(self, step: int, stats: Mapping[str, float], scored: Scored) -> None:
         if stats["completions/clipped_ratio"] > self.max_clipped:
             share, limit = stats["completions/clipped_ratio"], self.sampling.max_new_tokens
             raise DataRejected(
@@ -237,21 +243,29 @@ class Rollouts:
                 "raise max_completion_length=, or allow it with max_clipped_ratio=1 where the task judges cut text",
             )
         self.dead = self.dead + 1 if stats["frac_reward_zero_std"] == 1.0 else 0
-        if self.dead >= self.dead_limit:
+        if self.dead < self.dead_limit:
+            return
+        where = f"in {self.dead} steps in a row, up to step {step + 1}"
+        if silent := [name for name, values in scored.parts.items() if np.isnan(values).all()]:
             raise DataRejected(
-                f"every group's rewards were the same in {self.dead} steps in a row, up to step {step + 1}",
-                "there is nothing to learn from: use another reward, a higher temperature or more num_generations",
+                f"no completion got a verdict {where}: reward {', '.join(silent)} gave None for each",
+                "mend this reward, or leave it out of rewards=",
             )
+        same = [name for name, values in scored.parts.items() if not self._differs(values).any()] or scored.parts
+        raise DataRejected(
+            f"every group's rewards were the same {where} (reward {', '.join(same)})",
+            "there is nothing to learn from: use another reward, a higher temperature or more num_generations",
+        )
 
     def _keep(
         self,
         step: int,
         prompts: Sequence[Prompt],
         completions: Sequence[Completion],
-        reward: np.ndarray,
-        parts: Mapping[str, np.ndarray],
+        scored: Scored,
         advantages: np.ndarray,
     ) -> None:
+        reward = scored.reward
         table = pa.table(
             {
                 "source": [p.source for p in prompts],
@@ -259,7 +273,7 @@ class Rollouts:
                 "completion": [c.text for c in completions],
                 "stop": [c.stop for c in completions],
                 "reward": reward,
-                **{f"rewards.{name}": values for name, values in parts.items()},
+                **{f"rewards.{name}": values for name, values in scored.parts.items()},
                 "advantage": advantages,
             }
         )
@@ -275,10 +289,21 @@ class Rollouts:
         append_json_lines(self.folder / "samples.jsonl", [row])
 
     def state_dict(self) -> dict[str, Any]:
-        """The place in the prompts' order."""
-        return {"at": list(self.at), "dead": self.dead, "too_long": self.prompts.too_long}
+        """The place in the prompts' order, and a rollout that is to be used again."""
+        state: dict[str, Any] = {"at": list(self.at), "dead": self.dead, "too_long": self.prompts.too_long}
+        if self.iterations > 1:
+            again = self.used < self.iterations
+            state |= {"used": self.used, "batches": [batch_state(b) for b in self.batches] if again else []}
+        return state
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a place."""
         self.at, self.dead = (state["at"][0], state["at"][1]), state["dead"]
         self.prompts.too_long = state["too_long"]
+        self.used = state.get("used", 0)
+        self.batches = [batch_from_state(one) for one in state.get("batches", ())]
+
+
+def _mean(values: np.ndarray) -> float:
+    """The mean of all verdicts, NaN where there is none."""
+    return float(np.nanmean(values)) if not np.isnan(values).all() else np.nan

@@ -41,4 +41,5 @@ def build(options: Options, context: Context) -> Callable[..., list[float | None
         most = max(1, int(options.share * len(texts) + 1e-9))
         return [sum(holders[gram] <= most for gram in set(sample)) / len(sample) if sample else 0.0 for sample in grams]
 
+    score.whole_batch = True  # type: ignore[attr-defined]  # asked of one completion alone it would say another thing
     return score

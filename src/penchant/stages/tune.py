@@ -12,7 +12,8 @@ from pydantic import BaseModel, Field
 
 from penchant import console
 from penchant.batches.prompts import PromptSet
-from penchant.batches.rollouts import Rollouts, Sampling, score
+from penchant.batches.rollouts import Rollouts, Sampling
+from penchant.batches.scoring import score
 from penchant.contracts import Context, StageContext, Task
 from penchant.data.store import read_documents
 from penchant.errors import InputError
@@ -46,11 +47,15 @@ class Options(BaseModel, extra="forbid"):
     steps: int = Field(24, ge=1)
     batch_size: int = Field(128, ge=2, description="completions in one optimizer step")
     num_generations: int = Field(8, ge=2, description="samples of one prompt")
+    num_iterations: int = Field(1, ge=1, description="updates that one rollout is used for; from 2 on epsilon acts")
     micro_batch_size: int = Field(32, ge=1, description="completions in one forward")
     prompt_tokens: int = Field(72, ge=1, description="text tokens of a prompt")
     max_completion_length: int = Field(96, ge=1, description="chosen tokens of a completion")
     temperature: float = Field(0.8, gt=0)
     max_clipped_ratio: float = Field(0.5, description="more completions cut at the limit than that stop the run")
+    max_reward_failures: float = Field(
+        0.1, ge=0, le=1, description="a reward that raises for a larger share of completions stops the run"
+    )
     optimizer: OptimizerOptions = OptimizerOptions(
         learning_rate=2e-3, adam_learning_rate=7e-4, weight_decay=0.0, schedule="constant"
     )
@@ -67,8 +72,14 @@ class Options(BaseModel, extra="forbid"):
 
 def plan(options: Options, context: StageContext) -> dict[str, Any]:
     """What a run would take: completions' tokens, and a rough time."""
-    tokens = options.steps * options.batch_size * (options.max_completion_length + options.prompt_tokens)
+    each = options.batch_size * (options.max_completion_length + options.prompt_tokens)
+    tokens = _rollouts(options) * each
     return {"tokens": tokens, "seconds": tokens / 9000, "disk": 100 << 20, "memory": 2 << 30}
+
+
+def _rollouts(options: Options) -> int:
+    """How many there are: each is used for `num_iterations` steps."""
+    return -(-options.steps // options.num_iterations)
 
 
 def _reward(entry: Mapping[str, Any], context: Context) -> tuple[Any, float]:
@@ -83,6 +94,7 @@ def _reward(entry: Mapping[str, Any], context: Context) -> tuple[Any, float]:
         found = call(prompts=[p.text for p in prompts], completions=[c.text for c in completions], **columns)
         return list(found)
 
+    score.whole_batch = getattr(call, "whole_batch", False)  # type: ignore[attr-defined]
     return score, weight
 
 
@@ -106,8 +118,10 @@ class Validation:
         completions = s.sampling.complete(s.model, s.tokenizer, self.prompts, s.seed + 1, 0)
         judged = [s.task.judge(p, c.text, c.stop) for p, c in zip(self.prompts, completions, strict=True)]
         name, pair = next(iter(s.rewards.items()))
-        values, _ = score({name: pair}, self.prompts, completions, judged, "sum")
-        return {"eval_reward": float(np.nanmean(values))}
+        scored = score({name: pair}, self.prompts, completions, judged, "sum")
+        s.tell(scored)
+        none = np.isnan(scored.reward)
+        return {"eval_reward": np.nan if none.all() else float(np.nanmean(scored.reward))}
 
 
 def _sampling(options: Options, tokenizer: Tokenizer, segment: str) -> Sampling:
@@ -176,6 +190,9 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         seed=context.seed,
         folder=context.folder,
         max_clipped_ratio=options.max_clipped_ratio,
+        max_reward_failures=options.max_reward_failures,
+        num_iterations=options.num_iterations,
+        note=lambda text: context.note(f"{context.name}: {text}"),
     )
     validation = Validation(source, sets["validation"], options.eval_prompts)
     if (there := len(validation.prompts)) < options.eval_prompts:
@@ -194,5 +211,5 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         "prompts": len(sets["train"].places),
         "prompts_too_long": sets["train"].too_long,
         "skipped_steps": skipped,
-        "completions": options.steps * options.batch_size,
+        "completions": _rollouts(options) * options.batch_size,
     }
