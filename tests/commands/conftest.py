@@ -1,70 +1,13 @@
-"""A folder to run in, and recipes of the counting stage."""
+"""Each of these tests has a working directory of its own."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
-import yaml
-
-STAGE = str(Path(__file__).parent.parent / "runs" / "counting.py")
 
 
 @pytest.fixture(autouse=True)
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(own_folder: Path) -> Path:
     """An empty working directory, and an environment without options."""
-    monkeypatch.chdir(tmp_path)
-    for name in [n for n in os.environ if n.startswith("PENCHANT_")]:
-        monkeypatch.delenv(name)
-    return tmp_path
-
-
-@pytest.fixture
-def chain() -> dict[str, Any]:
-    """a -> b -> c."""
-    return {
-        "name": "chain",
-        "seed": 5,
-        "stages": {
-            "a": {"kind": STAGE, "threads": 1},
-            "b": {"kind": STAGE, "threads": 1, "inputs": {"in": "a"}},
-            "c": {"kind": STAGE, "threads": 1, "inputs": {"in": "b"}},
-        },
-    }
-
-
-@pytest.fixture
-def write_recipe(tmp_path: Path) -> Callable[[dict[str, Any]], str]:
-    """Write a recipe file."""
-
-    def write(recipe: dict[str, Any]) -> str:
-        path = tmp_path / f"{recipe['name']}.yaml"
-        path.write_text(yaml.safe_dump(recipe, sort_keys=False))
-        return path.name
-
-    return write
-
-
-Start = Callable[..., "subprocess.Popen[str]"]
-
-
-@pytest.fixture
-def start() -> Start:
-    """Start `penchant ...` as a process of its own."""
-
-    def begin(*words: str, **environment: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [sys.executable, "-m", "penchant", *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, **environment},
-        )
-
-    return begin
+    return own_folder

@@ -17,19 +17,21 @@ from typing import Any
 from penchant import console
 from penchant.errors import StageFailed, Stopped
 from penchant.files import write_json
+from penchant.machine import cores
 from penchant.runs.choose import same_run, taking_folder
 from penchant.runs.fingerprint import fingerprint, folder_hash
-from penchant.runs.layout import RunFolder, Span
-from penchant.runs.machine import cores, describe
+from penchant.runs.layout import RunFolder
+from penchant.runs.machine import describe
 from penchant.runs.publish import publish
 from penchant.runs.recipe import Recipe, Stage
+from penchant.runs.stage_folder import Span
 from penchant.runs.worker import Worker
 
 __all__ = ["execute", "fingerprints", "resolved_threads"]
 
 _HEARTBEAT = 10.0  # seconds between two notes of how long an attempt has worked
 _GRACE = 60.0  # seconds that a stage has to save before it is ended
-_EARLIER_UNTOUCHED = (2, 4)  # exit codes of bad input: what stood before is put back
+_NOTHING_LEFT = (2, 4, 5)  # exit codes of bad input and of corrupt checkpoints: there is no work to go on with
 
 
 def execute(
@@ -38,7 +40,7 @@ def execute(
     """Run what is not finished yet.
 
     Args:
-        redo: stages to do again, with all that depends on them.
+        redo: stages to do again, with all that depends on them; the same call after an interruption goes on with that.
         only: the stages to finish, with all that they need; None for all.
         command: words of the command line without `run_dir`, to print how to go on; none in a program.
 
@@ -50,7 +52,7 @@ def execute(
         recipe.stage(name)
     with taking_folder(recipe) as (run, lock):
         session = _Session(recipe, run, lock, recipe.ancestors(list(recipe.stages) if only is None else only))
-        session.prepare(recipe.dependents(redo))
+        session.prepare(redo)
         with console.Board() as board:
             session.work(board, [*command, f"run_dir={run.path}"] if command else [])
     return run
@@ -116,9 +118,9 @@ class _Session:
         self.failed: tuple[str, int, str] | None = None
         self.idle_since = time.time()
         self.signal = 0
-        self.previous = run.recipe()
+        self.previous, self.previous_again = run.recipe(), run.again()
 
-    def prepare(self, redo: list[str]) -> None:
+    def prepare(self, redo: Sequence[str]) -> None:
         """Write what the run is, and find out what is left to do."""
         run, saved = self.run, self.previous
         if saved and saved.get("cores", self.cores) != self.cores and same_run(self.recipe, saved):
@@ -137,10 +139,15 @@ class _Session:
         if recipe != saved:
             write_json(run.recipe_file, recipe)
         self._describe()
-        run.invalidate(redo)
+        for name in self.recipe.stages:
+            run.place(name).settle()
+        run.make_again(redo, self.recipe.dependents(redo), self.prints)
+        pending = [name for name in run.pending(self.prints) if name in self.wanted]
+        if pending and not redo:
+            console.note(f"to be made again, as --from asked: {', '.join(pending)} (earlier results stand until then)")
         for name in self.wanted:
             if run.state(name, self.prints[name]) == "up to date":
-                run.adopt(name, self.prints[name])
+                run.place(name).discard()
                 self.finished.add(name)
                 console.note(f"stage {name}: up to date")
 
@@ -174,11 +181,22 @@ class _Session:
             name, code, line = self.failed
             self._log(f"{name}: failed: {line}")
             console.error(f"stage {name}: {line}")
+            self._put_back(code)
             raise StageFailed(name, code)
         if self.signal:
             line = shlex.join(["penchant", *command])
             raise Stopped(self.signal, f"go on with: {line}" if command else "the same call goes on")
         publish(self.run, [name for name in self.recipe.stages if name in self.finished])
+        self.run.made_again()
+
+    def _put_back(self, code: int) -> None:
+        """Where every earlier result stands, so does what says how it was made."""
+        if self.ran or self.previous is None:
+            return
+        if self.run.recipe() != self.previous:
+            write_json(self.run.recipe_file, self.previous)
+        if code in _NOTHING_LEFT:
+            self.run.note_again(self.previous_again)
 
     def _leaving(self) -> bool:
         return bool(self.signal or self.failed)
@@ -202,11 +220,11 @@ class _Session:
         if stage.kind == "report":
             run.write_timing({n: s.kind for n, s in self.recipe.stages.items() if s.kind != "report"})
         going_on = run.state(name, self.prints[name]) == "go on"
-        earlier = run.begin(name, self.prints[name])
+        earlier = run.place(name).begin(self.prints[name])
         spec = {
             "stage": name,
             "module": stage.module.__file__ if stage.kind.endswith(".py") else stage.kind,
-            "folder": str(run.stage(name).resolve()),
+            "folder": str(run.place(name).attempt.resolve()),
             "inputs": {
                 role: str(run.stage(feeder).resolve()) if feeder in self.recipe.stages else feeder
                 for role, feeder in stage.inputs.items()
@@ -220,7 +238,7 @@ class _Session:
         # What passed between two stages belongs to the later one, so that the times add up to the whole run.
         began = now if self.running else min(self.idle_since, now)
         self.running[name] = _Attempt(Worker(spec, self.lock, run.log_file), earlier, began, now)
-        run.mark(name, self.prints[name], self.running[name].spans())
+        run.place(name).mark(self.prints[name], self.running[name].spans())
         board.start(name)
         self._log(f"{name}: {'goes on' if going_on and earlier else 'starts'}, threads: {self.threads[name]}")
 
@@ -238,7 +256,7 @@ class _Session:
         for name, attempt in self.running.items():
             if now - attempt.noted > _HEARTBEAT:
                 attempt.noted = now
-                self.run.mark(name, self.prints[name], attempt.spans())
+                self.run.place(name).mark(self.prints[name], attempt.spans())
 
     def _show(self, board: console.Board, event: dict[str, Any]) -> None:
         stage = event.pop("stage")
@@ -255,13 +273,13 @@ class _Session:
         self.idle_since = time.time()
         taken = console.clock(sum(end - begin for begin, end in spans))
         if code == 0 and worker.reported:
-            self.run.finish(name, kind, self.prints[name], worker.summary, spans)
+            self.run.place(name).finish(kind, self.prints[name], worker.summary, spans)
             self.finished.add(name)
             self.ran.append(name)
             self._log(f"{name}: finished after {taken}")
             board.finish(name, f"finished in {taken}")
             return
-        self.run.mark(name, self.prints[name], spans)
+        self.run.place(name).mark(self.prints[name], spans)
         board.finish(name, "stopped" if self._leaving() else f"ended after {taken}")
         self._log(f"{name}: ended with exit code {code} after {taken}")
         if not self._leaving() or (worker.failure and not self.failed):
@@ -279,8 +297,6 @@ class _Session:
         else:
             line, code = f"ended without a result; see {self.run.log_file}", code or 1
         self.failed = (name, code, line)
-        if code in _EARLIER_UNTOUCHED and self.run.restore(name) and self.previous and not self.ran:
-            write_json(self.run.recipe_file, self.previous)
 
     def _take_signals(self) -> dict[int, Any]:
         if threading.current_thread() is not threading.main_thread():

@@ -1,27 +1,23 @@
-"""The run folder: the only file that knows what its files are called.
+"""The run folder: with `stage_folder`, the only files that know what its files are called.
 
 RUN/recipe.json environment.json timing.json log.txt report.html report.json
-RUN/models/NAME/            Hugging Face folders, published when the run has ended well
-RUN/stages/STAGE/           what a stage writes; `attempt.json` while it is at work, `done.json` when finished
-RUN/stages/.old-STAGE/      the finished one that an unfinished attempt is about to replace
+RUN/models/NAME/   Hugging Face folders, published when the run has ended well
+RUN/stages/STAGE/  what a stage wrote (see `stage_folder`)
+RUN/again.json     the stages that `--from` asked to be made again, until they have been
 """
 
 from __future__ import annotations
 
-import contextlib
-import os
-import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from penchant.errors import InputError
 from penchant.files import read_json, write_json
+from penchant.runs.stage_folder import Span, StageFolder, json_or_none
 
 __all__ = ["RunFolder", "published", "spans_total"]
-
-Span = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -50,7 +46,7 @@ class RunFolder:
     def models(self) -> dict[str, Path]:
         """Name -> folder of each published model."""
         found = sorted((self.path / "models").glob("*/config.json"))
-        return {file.parent.name: file.parent for file in found if not file.parent.name.startswith((".", "tmp-"))}
+        return {file.parent.name: file.parent for file in found if "." not in file.parent.name}  # mle, not mle.new
 
     @property
     def report(self) -> dict[str, Any]:
@@ -60,81 +56,71 @@ class RunFolder:
 
     def recipe(self) -> dict[str, Any] | None:
         """The resolved recipe of this run, or None if nothing ran here."""
-        return _json_or_none(self.recipe_file)
+        return json_or_none(self.recipe_file)
 
     def stage(self, name: str) -> Path:
-        """The folder of a stage."""
-        return self.path / "stages" / name
+        """The folder of a stage's finished result."""
+        return self.place(name).path
+
+    def place(self, name: str) -> StageFolder:
+        """The folders of a stage."""
+        return StageFolder(self.path / "stages" / name)
 
     def done(self, name: str) -> dict[str, Any] | None:
         """What a finished stage left, or None."""
-        return _json_or_none(self.stage(name) / "done.json")
+        return self.place(name).done()
 
     def state(self, name: str, fingerprint: str) -> str:
         """ "up to date", "go on" (an attempt of the same kind stands there) or "run"."""
-        for folder in (self.stage(name), self._old(name)):
-            done = _json_or_none(folder / "done.json")
-            if done is not None and done.get("fingerprint") == fingerprint:
-                return "up to date"
-        attempt = _json_or_none(self.stage(name) / "attempt.json")
-        return "go on" if attempt is not None and attempt.get("fingerprint") == fingerprint else "run"
+        finished = (self.done(name) or {}).get("fingerprint") == fingerprint
+        if finished and not self.pending({name: fingerprint}):
+            return "up to date"
+        return "go on" if self.place(name).attempted(fingerprint) else "run"
 
-    def begin(self, name: str, fingerprint: str) -> list[Span]:
-        """Make ready the folder of a stage that has to run; the spans of time that earlier attempts took.
+    @property
+    def again_file(self) -> Path:
+        return self.path / "again.json"
 
-        A finished result of other options is kept aside until the new one is finished.
+    def again(self) -> dict[str, dict[str, Any]]:
+        """Stages that were asked to be made again: stage -> {from, fingerprint, made}."""
+        return json_or_none(self.again_file) or {}
+
+    def pending(self, prints: Mapping[str, str]) -> list[str]:
+        """Those of the stages (with their fingerprints) that were asked to be made again and have not been yet."""
+        asked = {name: entry for name, entry in self.again().items() if entry["fingerprint"] == prints.get(name)}
+        return [name for name, entry in asked.items() if self.place(name).made() < entry["made"]]
+
+    def going_on(self, chosen: Sequence[str], prints: Mapping[str, str]) -> bool:
+        """Whether a call that has not ended well asked to make these again: the same call goes on with its work."""
+        asked = self.again().items()
+        return any(entry["from"] == sorted(chosen) and entry["fingerprint"] == prints.get(n) for n, entry in asked)
+
+    def make_again(self, chosen: Sequence[str], names: Sequence[str], prints: Mapping[str, str]) -> None:
+        """Write down that stages are to be made again from the start; what they left stands until it is replaced.
+
+        Args:
+            chosen: the stages that were asked for; `names` are these and all that depend on them.
         """
-        folder, old = self.stage(name), self._old(name)
-        for leftover in folder.rglob(".*.tmp"):  # of a write that was killed; nobody else is at work here
-            leftover.unlink(missing_ok=True)
-        if self.state(name, fingerprint) == "go on":
-            return [tuple(span) for span in (_json_or_none(folder / "attempt.json") or {}).get("spans", [])]
-        if (folder / "done.json").exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.rename(folder, old)
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        self.mark(name, fingerprint, [])
-        return []
+        if not names or self.going_on(chosen, prints):
+            return
+        asked = {name: entry for name, entry in self.again().items() if name in self.pending(prints)}
+        for name in names:
+            self.place(name).discard()
+            made = self.place(name).made() + 1
+            asked[name] = {"from": sorted(chosen), "fingerprint": prints[name], "made": made}
+        self.note_again(asked)
 
-    def mark(self, name: str, fingerprint: str, spans: Iterable[Span]) -> None:
-        """Write down that an attempt is at work, and when it has been."""
-        write_json(self.stage(name) / "attempt.json", {"fingerprint": fingerprint, "spans": [list(s) for s in spans]})
+    def note_again(self, asked: Mapping[str, Any]) -> None:
+        """Write what is to be made again; no file where there is nothing."""
+        if asked:
+            write_json(self.again_file, asked)
+        else:
+            self.again_file.unlink(missing_ok=True)
 
-    def finish(self, name: str, kind: str, fingerprint: str, summary: Any, spans: list[Span]) -> None:
-        """Declare a stage finished: `done.json` is the last thing written."""
-        done = {
-            "fingerprint": fingerprint,
-            "kind": kind,
-            "summary": summary,
-            "seconds": round(sum(end - begin for begin, end in spans), 3),
-            "spans": [list(span) for span in spans],
-        }
-        write_json(self.stage(name) / "done.json", done)
-        (self.stage(name) / "attempt.json").unlink(missing_ok=True)
-        shutil.rmtree(self._old(name), ignore_errors=True)
-
-    def restore(self, name: str) -> bool:
-        """Put the finished result that an attempt was to replace back, as it was."""
-        if not (self._old(name) / "done.json").exists():
-            return False
-        shutil.rmtree(self.stage(name), ignore_errors=True)
-        os.rename(self._old(name), self.stage(name))
-        return True
-
-    def adopt(self, name: str, fingerprint: str) -> None:
-        """Take the finished result that was set aside, if it is the one that is wanted again."""
-        if (self.done(name) or {}).get("fingerprint") != fingerprint:
-            self.restore(name)
-        (self.stage(name) / "attempt.json").unlink(missing_ok=True)  # killed between `done.json` and its removal
-        shutil.rmtree(self._old(name), ignore_errors=True)
-
-    def invalidate(self, names: Iterable[str]) -> None:
-        """Forget that these stages are finished, the last first, so that a kill in between forgets too little."""
-        for name in reversed(list(names)):
-            for file in ("done.json", "attempt.json"):
-                (self.stage(name) / file).unlink(missing_ok=True)
-            shutil.rmtree(self._old(name), ignore_errors=True)
+    def made_again(self) -> None:
+        """A call has ended well: keep a note only of what it was not to do, as of nobody's asking."""
+        left = {name: entry for name, entry in self.again().items() if self.place(name).made() < entry["made"]}
+        self.note_again({name: {**entry, "from": []} for name, entry in left.items()})
 
     def write_timing(self, kinds: dict[str, str]) -> None:
         """Seconds of each finished stage, and of the run: stages that ran at once count once."""
@@ -145,9 +131,6 @@ class RunFolder:
                 stages[name] = {"kind": kind, "seconds": done.get("seconds")}
                 spans += [tuple(span) for span in done.get("spans", [])]
         write_json(self.timing_file, {"stages": stages, "total": round(spans_total(spans), 3)})
-
-    def _old(self, name: str) -> Path:
-        return self.path / "stages" / f".old-{name}"
 
 
 def spans_total(spans: Iterable[Span]) -> float:
@@ -175,10 +158,3 @@ def published(path: Path) -> Path:
     if models:
         return models[order[-1] if order else sorted(models)[-1]]
     raise InputError("holds no model", "give a folder with config.json, or a run that has ended", file=path)
-
-
-def _json_or_none(path: Path) -> dict[str, Any] | None:
-    with contextlib.suppress(InputError, OSError):
-        value = read_json(path)
-        return value if isinstance(value, dict) else None
-    return None

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from penchant.machine import cores
 from penchant.runs.choose import taken_folder
 from penchant.runs.executor import fingerprints, resolved_threads
-from penchant.runs.machine import cores
 from penchant.runs.recipe import Recipe
 
 __all__ = ["FIGURES", "plan"]
@@ -25,12 +25,12 @@ def plan(recipe: Recipe, only: list[str] | None = None, redo: tuple[str, ...] = 
     run = taken_folder(recipe)
     threads = resolved_threads(recipe, run)
     prints = fingerprints(recipe, threads)
-    again = recipe.dependents(redo)
+    again = [] if run.going_on(redo, prints) else recipe.dependents(redo)
     rows: dict[str, dict[str, Any]] = {}
     for name in recipe.ancestors(list(recipe.stages) if only is None else only):
         stage = recipe.stages[name]
         state = "run" if name in again else run.state(name, prints[name])
-        figures = _figures(recipe, name, run.stage(name), threads[name], run)
+        figures = _figures(recipe, name, run.place(name).attempt, threads[name], run)
         rows[name] = {"kind": stage.kind, "threads": threads[name], "state": state, **figures}
     left = {name: row.get("seconds") or 0.0 for name, row in rows.items() if row["state"] != "up to date"}
     total = {

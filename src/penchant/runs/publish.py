@@ -9,6 +9,7 @@ from pathlib import Path
 
 from penchant.files import folder_aside, writing
 from penchant.runs.layout import RunFolder
+from penchant.runs.stage_folder import swap
 
 __all__ = ["publish"]
 
@@ -29,11 +30,12 @@ def publish(run: RunFolder, stages: list[str]) -> None:
 
 def _replace(source: Path, target: Path) -> None:
     """Make `target` the same folder as `source`; hard links where the file system has them."""
-    old = target.with_name(f".old-{target.name}")
     if _same_folder(source, target):
-        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(target.with_name(f"{target.name}.old"), ignore_errors=True)
         return
-    with folder_aside(target) as aside:
+    new = target.with_name(f"{target.name}.new")
+    shutil.rmtree(new, ignore_errors=True)
+    with folder_aside(new) as aside:
         for item in sorted(source.rglob("*")):
             place = aside / item.relative_to(source)
             if item.is_dir():
@@ -41,10 +43,7 @@ def _replace(source: Path, target: Path) -> None:
             else:
                 place.parent.mkdir(parents=True, exist_ok=True)
                 _link(item, place)
-        if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
-            os.rename(target, old)
-    shutil.rmtree(old, ignore_errors=True)
+    swap(new, target)
 
 
 def _link(source: Path, target: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -29,6 +30,7 @@ class Options(BaseModel, extra="forbid"):
     delay: float = 0.0
     text: str = "x"
     fail: Literal["", "input", "crash", "killed", "full", "memory", "silent"] = ""
+    trap: str = ""  # a file that says how to fail, where it is there
     path: str | None = None
     learning_rate: float = 0.1
     batch_size: int = 4
@@ -43,7 +45,8 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
 
 
 def run(options: Options, context: StageContext) -> dict[str, Any]:
-    _fail(options, context)
+    trap = Path(options.trap)
+    _fail(trap.read_text() if options.trap and trap.is_file() else options.fail, options.delay)
     print("a library that prints")
     file = context.folder / "count"
     count = int(file.read_text()) if file.exists() else 0
@@ -64,18 +67,18 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     return {"steps": options.steps, "threads": os.environ["OMP_NUM_THREADS"]}
 
 
-def _fail(options: Options, context: StageContext) -> None:
-    if options.fail == "input":
+def _fail(how: str, delay: float) -> None:
+    if how == "input":
         raise DataRejected("no usable row in 3", "give better data", file="data.csv", row=2)
-    if options.fail == "crash":
-        time.sleep(options.delay)
+    if how == "crash":
+        time.sleep(delay)
         raise ValueError("a bug\nin two lines")
-    if options.fail == "full":
+    if how == "full":
         raise OSError(28, "No space left on device", "some.file")
-    if options.fail == "memory":
+    if how == "memory":
         raise MemoryError
-    if options.fail == "killed":
+    if how == "killed":
         os.kill(os.getpid(), 9)
-    if options.fail == "silent":
+    if how == "silent":
         sys.stdout.flush()
         os._exit(0)
