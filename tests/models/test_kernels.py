@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penchant.models import functions, kernels
-from penchant.models.attention import Layout
+from penchant.models.buckets import buckets
 from penchant.runtime import native
 
 SIDES = ["native", "torch"]
@@ -18,7 +18,7 @@ SIDES = ["native", "torch"]
 def side(request, monkeypatch):
     if request.param == "torch":
         monkeypatch.setattr(kernels, "_native", lambda name, x: None)
-    elif native.build(kernels._SOURCE)[0] is None:
+    elif native.build(kernels._SOURCE, "NUMBER=float")[0] is None:
         pytest.skip(kernels.reason())
     return request.param
 
@@ -91,8 +91,8 @@ def test_attention_equals_its_definition(side, lengths, heads, groups, window):
     qkv = torch.randn(tokens, (heads + 2 * groups) * width, requires_grad=True)
     turn = torch.randn(tokens, width // 2)
     cos, sin, d = turn.cos(), turn.sin(), torch.randn(tokens, heads * width)
-    layout = Layout.of(torch.tensor(lengths), torch.float32)
-    out = functions.attention(qkv, (cos, sin), layout, groups, width, window)
+    unfolded = buckets(torch.tensor(lengths))
+    out = functions.attention(qkv, (cos, sin), unfolded, groups, width, window)
     want = _plain_attention(qkv, cos, sin, lengths, groups, width, window)
     assert _close(out, want)
     assert _close(*_gradients((out * d).sum(), qkv), *_gradients((want * d).sum(), qkv))
@@ -126,7 +126,7 @@ def test_log_probs_equal_autograd(side, temperature, ask_entropy):
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 999), rows=st.integers(1, 40), width=st.integers(1, 70))
 def test_bfloat16_sides_agree(seed, rows, width):
-    if native.build(kernels._SOURCE)[0] is None:
+    if native.build(kernels._SOURCE, "NUMBER=float")[0] is None:
         pytest.skip(kernels.reason())
     g = torch.Generator().manual_seed(seed)
     make = lambda *shape: torch.randn(*shape, generator=g).bfloat16()  # noqa: E731
@@ -137,7 +137,7 @@ def test_bfloat16_sides_agree(seed, rows, width):
         summed, normed, inverse = kernels.norm(x, y, gain, 1e-6)
         d_sum, d_gain = kernels.norm_backward(d, y, summed, gain, inverse)
         scores = both[:, :1].expand(rows, rows)[None].contiguous()
-        kernels.causal_softmax(scores, 0, 1, 3)
+        kernels.causal_softmax(scores, kernels.Seen(0, 1, 3))
         return summed, normed, d_sum, d_gain, kernels.swiglu(both), kernels.swiglu_backward(d, both), scores
 
     first = everything()
@@ -156,19 +156,19 @@ def test_a_kernel_is_compiled_once_and_never_half(tmp_path, monkeypatch):
     monkeypatch.delenv("PENCHANT_KERNELS", raising=False)
     native.build.cache_clear()
     try:
-        library, why = native.build(kernels._SOURCE)
+        library, why = native.build(kernels._SOURCE, "NUMBER=float")
         if library is None:
             pytest.skip(why)
         (made,) = (tmp_path / "penchant").iterdir()
         stamp = made.stat().st_mtime_ns
         native.build.cache_clear()
-        assert native.build(kernels._SOURCE)[0] is not None and made.stat().st_mtime_ns == stamp
+        assert native.build(kernels._SOURCE, "NUMBER=float")[0] is not None and made.stat().st_mtime_ns == stamp
         broken = tmp_path / "broken.cpp"
         broken.write_text("this is no C++", encoding="utf-8")
         assert native.build(broken)[0] is None
         assert [p.name for p in (tmp_path / "penchant").iterdir()] == [made.name]
         monkeypatch.setenv("PENCHANT_KERNELS", "off")
         native.build.cache_clear()
-        assert native.build(kernels._SOURCE) == (None, "off by PENCHANT_KERNELS")
+        assert native.build(kernels._SOURCE, "NUMBER=float") == (None, "off by PENCHANT_KERNELS")
     finally:
         native.build.cache_clear()

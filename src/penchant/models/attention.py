@@ -23,7 +23,6 @@ class Layout:
         gather: int64 [S * L], the flat token that fills each place (a repeated token where there is none), or None
             where all sequences have the same length, so that unfolding is a view.
         scatter: int64 [T], the place of each flat token, or None likewise.
-        place: the same, also where all sequences have the same length.
         mask: [L, L], 0 on and below the diagonal and -inf above, in the model's dtype.
     """
 
@@ -31,7 +30,6 @@ class Layout:
     longest: int
     gather: Tensor | None
     scatter: Tensor | None
-    place: Tensor
     mask: Tensor
 
     @classmethod
@@ -40,18 +38,12 @@ class Layout:
         rows, longest = len(lengths), int(lengths.max())
         mask = torch.full((longest, longest), float("-inf"), dtype=dtype, device=lengths.device).triu_(1)
         if int(lengths.min()) == longest:
-            return cls(rows, longest, None, None, torch.arange(rows * longest, device=lengths.device), mask)
+            return cls(rows, longest, None, None, mask)
         starts = torch.cumsum(lengths, 0) - lengths
         steps = torch.arange(longest, device=lengths.device)
         inside = steps < lengths[:, None]
         gather = torch.where(inside, starts[:, None] + steps, starts[:, None]).reshape(-1)
-        scatter = inside.reshape(-1).nonzero().squeeze(1)
-        return cls(rows, longest, gather, scatter, scatter, mask)
-
-    def new_rows(self, like: Tensor, groups: int, group: int, width: int) -> Tensor:
-        """[S, groups, L, group, width] in the format of `like`; zeros where some places stay unfilled."""
-        make = like.new_empty if self.scatter is None else like.new_zeros
-        return make(self.rows, groups, self.longest, group, width)
+        return cls(rows, longest, gather, inside.reshape(-1).nonzero().squeeze(1), mask)
 
     def unfold(self, flat: Tensor) -> Tensor:
         """[T, H, D] -> [S, H, L, D]."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from penchant.models import functions
 from penchant.models.attention import Layout, causal_attention, rotate
+from penchant.models.buckets import buckets
 from penchant.models.config import DecoderConfig
 from penchant.models.rope import Rope
 
@@ -171,7 +172,9 @@ class Decoder(nn.Module):
     def hidden(self, inputs: Tensor, positions: Tensor, attend: Attend) -> Tensor:
         """Hidden states [T, hidden] of flat token ids [T] at their positions [T]."""
         cos, sin = self.rope(positions, torch.float32)
-        widths, width = self.model.layers[0].self_attn.widths, self.config.head_dim
+        c = self.config
+        width, group = c.head_dim, c.num_key_value_heads * c.head_dim
+        widths = (c.num_attention_heads * width, group, group)
 
         def mix(layer: int, qkv: Tensor) -> Tensor:
             q, k, v = (part.reshape(len(qkv), -1, width) for part in qkv.split(widths, dim=-1))
@@ -180,17 +183,24 @@ class Decoder(nn.Module):
 
         return self.states(inputs, mix)
 
-    def forward(self, inputs: Tensor, positions: Tensor, lengths: Tensor) -> Tensor:
-        """Hidden states of whole sequences: inputs, positions [T], lengths [S] -> [T, hidden]."""
-        layout, c = Layout.of(lengths, self.dtype), self.config
-        if inputs.is_cuda:
+    def forward(self, inputs: Tensor, positions: Tensor, lengths: Tensor, prefix: Tensor | None = None) -> Tensor:
+        """Hidden states of whole sequences: inputs, positions [T], lengths [S] -> [T, hidden].
+
+        Args:
+            prefix: int64 [S], the sequence that each one continues (a shared prompt), -1 for none.
+        """
+        c = self.config
+        if inputs.is_cuda and prefix is None:
+            layout = Layout.of(lengths, self.dtype)
             return self.hidden(
                 inputs, positions, lambda layer, q, k, v: causal_attention(q, k, v, layout, self.window(layer))
             )
-        angles, groups = self.rope.angles(positions), c.num_key_value_heads
+        angles, unfolded = self.rope.angles(positions), buckets(lengths, prefix)
         return self.states(
             inputs,
-            lambda layer, qkv: functions.attention(qkv, angles, layout, groups, c.head_dim, self.window(layer) or 0),
+            lambda layer, qkv: functions.attention(
+                qkv, angles, unfolded, c.num_key_value_heads, c.head_dim, self.window(layer) or 0
+            ),
         )
 
     def window(self, layer: int) -> int | None:

@@ -1,6 +1,6 @@
 // Elementwise passes of a decoder, one sweep over memory each; every function has a PyTorch twin in kernels.py.
 // Plain C++ without torch's headers: compiled once by the machine's own compiler, called through ctypes, one thread.
-// Numbers are read as float32 or bfloat16 (a suffix of the exported name), computed in float32, rounded to nearest.
+// Numbers are read as NUMBER (float or bf16, given at compile time), computed in float32, rounded to nearest even.
 #include <cmath>
 #include <cstdint>
 #include <cstring>
@@ -14,7 +14,8 @@ static inline void put(bf16& to, float x) {
     uint32_t u; memcpy(&u, &x, 4);
     to.bits = (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
 }
-template <class T> static inline float round_to(float x) { T t; put(t, x); return get(t); }
+typedef NUMBER T;
+static inline float rounded(float x) { T t; put(t, x); return get(t); }
 
 // exp by 2^n times a polynomial (Cephes' coefficients), relative error 2e-7; below -87 it is 0.
 static inline float fast_exp(float x) {
@@ -29,29 +30,32 @@ static inline float fast_exp(float x) {
     return x < -87.0f ? 0.0f : e;
 }
 
+extern "C" {
+
 // RMSNorm of x + add (add may be null): sum is x + add, inverse is 1 / rms a row, out = gain * sum * inverse.
-template <class T> static void norm(const T* x, const T* add, const T* gain, T* sum, T* out, float* inverse, I rows, I width, float eps) {
+void norm(const T* x, const T* add, const T* gain, T* sum, T* out, float* inverse, I rows, I width, float eps) {
     for (I r = 0; r < rows; r++) {
         const T* a = x + r * width; const T* b = add ? add + r * width : nullptr; T* s = sum + r * width; T* o = out + r * width;
+        const T* from = b ? s : a;
         float square = 0;
         if (b) {
-#pragma omp simd reduction(+ : square)
-            for (I i = 0; i < width; i++) { put(s[i], get(a[i]) + get(b[i])); float v = get(s[i]); square += v * v; }
-        } else {
-#pragma omp simd reduction(+ : square)
-            for (I i = 0; i < width; i++) { float v = get(a[i]); square += v * v; }
+#pragma omp simd
+            for (I i = 0; i < width; i++) put(s[i], get(a[i]) + get(b[i]));
         }
-        const T* from = b ? s : a;
+#pragma omp simd reduction(+ : square)
+        for (I i = 0; i < width; i++) square += get(from[i]) * get(from[i]);
         float scale = inverse[r] = 1.0f / sqrtf(square / width + eps);
 #pragma omp simd
-        for (I i = 0; i < width; i++) put(o[i], get(gain[i]) * round_to<T>(get(from[i]) * scale));
+        for (I i = 0; i < width; i++) put(o[i], get(gain[i]) * rounded(get(from[i]) * scale));
     }
 }
 
 // d_sum = inverse * (gain * d_out - x^ * mean(gain * d_out * x^)) + d_add, x^ = sum * inverse; d_gain [width] is added to.
-template <class T> static void norm_backward(const T* d_out, const T* d_add, const T* sum, const T* gain, const float* inverse, T* d_sum, float* d_gain, I rows, I width) {
+void norm_backward(const T* d_out, const T* d_add, const T* sum, const T* gain, const float* inverse, T* d_sum, float* d_gain,
+                   I rows, I width) {
     for (I r = 0; r < rows; r++) {
-        const T* d = d_out + r * width; const T* s = sum + r * width; const T* e = d_add ? d_add + r * width : nullptr; T* o = d_sum + r * width;
+        const T* d = d_out + r * width; const T* s = sum + r * width; T* o = d_sum + r * width;
+        const T* e = d_add ? d_add + r * width : nullptr;
         float scale = inverse[r], dot = 0;
 #pragma omp simd reduction(+ : dot)
         for (I i = 0; i < width; i++) {
@@ -69,40 +73,41 @@ template <class T> static void norm_backward(const T* d_out, const T* d_add, con
     }
 }
 
-// Heads of flat tokens to their places in padded rows, turned by RoPE: flat [tokens, stride], heads * width columns of it
-// <-> rows [S, heads / group, L, group, width]; place = s * L + l of each token. cosine null: no turn. back: the transpose.
-template <class T> static void place_heads(T* flat, T* rows, const float* cosine, const float* sine, const I* place, I tokens, I stride, I heads, I group, I L, I width, float scale, I back) {
+// Heads of flat tokens to their places in padded rows, turned by RoPE: flat [T, stride], heads * width columns of it
+// <-> rows [S, heads / group, L, group, width]. Entry n takes token[n] (null: n) to place[n] = s * L + l. cosine null: no
+// turn. back: the transpose (each token stands at one place only).
+void place_heads(T* flat, T* rows, const float* cosine, const float* sine, const I* token, const I* place,
+                 I entries, I stride, I heads, I group, I L, I width, float scale, I back) {
     I half = width / 2;
-    for (I t = 0; t < tokens; t++) {
-        I s = place[t] / L, l = place[t] % L;
+    for (I n = 0; n < entries; n++) {
+        I t = token ? token[n] : n, s = place[n] / L, l = place[n] % L;
         const float* c = cosine ? cosine + t * half : nullptr; const float* z = sine + t * half;
         for (I h = 0; h < heads; h++) {
-            T* f = flat + t * stride + h * width; T* g = rows + (((s * (heads / group) + h / group) * L + l) * group + h % group) * width;
-            if (!c) {
-                if (back) memcpy(f, g, width * sizeof(T)); else memcpy(g, f, width * sizeof(T));
-            } else if (back) {
+            T* f = flat + t * stride + h * width;
+            T* g = rows + (((s * (heads / group) + h / group) * L + l) * group + h % group) * width;
+            const T* from = back ? g : f; T* to = back ? f : g;
+            if (!c) { memcpy(to, from, width * sizeof(T)); continue; }
+            float turn = back ? -1.0f : 1.0f;
 #pragma omp simd
-                for (I i = 0; i < half; i++) {
-                    float a = get(g[i]) * scale, b = get(g[i + half]) * scale;
-                    put(f[i], a * c[i] + b * z[i]); put(f[i + half], b * c[i] - a * z[i]);
-                }
-            } else {
-#pragma omp simd
-                for (I i = 0; i < half; i++) {
-                    float a = get(f[i]) * scale, b = get(f[i + half]) * scale;
-                    put(g[i], a * c[i] - b * z[i]); put(g[i + half], b * c[i] + a * z[i]);
-                }
+            for (I i = 0; i < half; i++) {
+                float a = get(from[i]) * scale, b = get(from[i + half]) * scale;
+                put(to[i], a * c[i] - turn * b * z[i]); put(to[i + half], b * c[i] + turn * a * z[i]);
             }
         }
     }
 }
 
-// Softmax in place of scores [n, queries, keys]: query i stands at key first + i / group and sees the last `window` keys up to
-// itself (0: all).
-template <class T> static void causal_softmax(T* scores, I n, I queries, I keys, I first, I group, I window) {
+static inline I seen_from(I to, I window, const I* start, I row) {
+    I from = window && to > window ? to - window : 0;
+    return start && start[row] > from ? (start[row] < to ? start[row] : to - 1) : from;
+}
+
+// Softmax in place of scores [n, queries, keys]: query i stands at key first + i / group and sees the last `window` keys up
+// to itself (0: all), none before start[m / groups] (start null: all).
+void causal_softmax(T* scores, I n, I queries, I keys, I first, I group, I window, const I* start, I groups) {
     for (I m = 0; m < n; m++) for (I i = 0; i < queries; i++) {
         T* row = scores + (m * queries + i) * keys;
-        I to = first + i / group + 1, from = window && to > window ? to - window : 0;
+        I to = first + i / group + 1, from = seen_from(to, window, start, m / groups);
         float high = -INFINITY, total = 0;
 #pragma omp simd reduction(max : high)
         for (I j = from; j < to; j++) { float v = get(row[j]); high = v > high ? v : high; }
@@ -116,10 +121,10 @@ template <class T> static void causal_softmax(T* scores, I n, I queries, I keys,
 }
 
 // d_scores in place of d_weights: w * (d - sum(w * d)).
-template <class T> static void causal_softmax_backward(const T* weights, T* d, I n, I queries, I keys, I first, I group, I window) {
+void causal_softmax_backward(const T* weights, T* d, I n, I queries, I keys, I first, I group, I window, const I* start, I groups) {
     for (I m = 0; m < n; m++) for (I i = 0; i < queries; i++) {
         const T* w = weights + (m * queries + i) * keys; T* row = d + (m * queries + i) * keys;
-        I to = first + i / group + 1, from = window && to > window ? to - window : 0;
+        I to = first + i / group + 1, from = seen_from(to, window, start, m / groups);
         float dot = 0;
 #pragma omp simd reduction(+ : dot)
         for (I j = from; j < to; j++) dot += get(w[j]) * get(row[j]);
@@ -130,14 +135,14 @@ template <class T> static void causal_softmax_backward(const T* weights, T* d, I
 }
 
 // out = silu(gate) * up, both side by side in both [rows, 2 * width].
-template <class T> static void swiglu(const T* both, T* out, I rows, I width) {
+void swiglu(const T* both, T* out, I rows, I width) {
     for (I r = 0; r < rows; r++) {
         const T* gate = both + r * 2 * width; const T* up = gate + width; T* o = out + r * width;
 #pragma omp simd
-        for (I i = 0; i < width; i++) { float g = get(gate[i]); put(o[i], round_to<T>(g / (1.0f + fast_exp(-g))) * get(up[i])); }
+        for (I i = 0; i < width; i++) { float g = get(gate[i]); put(o[i], rounded(g / (1.0f + fast_exp(-g))) * get(up[i])); }
     }
 }
-template <class T> static void swiglu_backward(const T* d_out, const T* both, T* d_both, I rows, I width) {
+void swiglu_backward(const T* d_out, const T* both, T* d_both, I rows, I width) {
     for (I r = 0; r < rows; r++) {
         const T* gate = both + r * 2 * width; const T* up = gate + width; const T* d = d_out + r * width;
         T* dg = d_both + r * 2 * width; T* du = dg + width;
@@ -150,7 +155,8 @@ template <class T> static void swiglu_backward(const T* d_out, const T* both, T*
 }
 
 // Of logits [rows, width] / temperature: log p(label), log of the sum of exponentials, entropy (where asked for).
-template <class T> static void log_probs(const T* logits, const I* labels, float inverse_temperature, float* logprob, float* total, float* entropy, I rows, I width) {
+void log_probs(const T* logits, const I* labels, float inverse_temperature, float* logprob, float* total, float* entropy,
+               I rows, I width) {
     for (I r = 0; r < rows; r++) {
         const T* x = logits + r * width;
         float high = -INFINITY, sum = 0, dot = 0, k = inverse_temperature;
@@ -169,14 +175,17 @@ template <class T> static void log_probs(const T* logits, const I* labels, float
     }
 }
 // d_logits in place of logits, from d_logprob and d_entropy: (onehot - p) * d_logprob - p * (log p + H) * d_entropy, over T.
-template <class T> static void log_probs_backward(T* logits, const I* labels, float inverse_temperature, const float* total, const float* entropy, const float* d_logprob, const float* d_entropy, I rows, I width) {
+void log_probs_backward(T* logits, const I* labels, float inverse_temperature, const float* total, const float* entropy,
+                        const float* d_logprob, const float* d_entropy, I rows, I width) {
     for (I r = 0; r < rows; r++) {
         T* x = logits + r * width; float k = inverse_temperature, z = total[r], a = -d_logprob[r] * k;
         float label = fast_exp(get(x[labels[r]]) * k - z), log_label = get(x[labels[r]]) * k - z;
         if (entropy) {
             float b = d_entropy[r] * k, h = entropy[r];
 #pragma omp simd
-            for (I i = 0; i < width; i++) { float v = get(x[i]) * k - z, p = fast_exp(v); put(x[i], p > 0.0f ? p * (a - b * (v + h)) : 0.0f); }
+            for (I i = 0; i < width; i++) {
+                float v = get(x[i]) * k - z, p = fast_exp(v); put(x[i], p > 0.0f ? p * (a - b * (v + h)) : 0.0f);
+            }
             put(x[labels[r]], label * (a - b * (log_label + h)) - a);
         } else {
 #pragma omp simd
@@ -185,16 +194,4 @@ template <class T> static void log_probs_backward(T* logits, const I* labels, fl
         }
     }
 }
-
-#define EXPORT(T) extern "C" { \
-void norm_##T(const T* x, const T* add, const T* gain, T* sum, T* out, float* inverse, I rows, I width, float eps) { norm(x, add, gain, sum, out, inverse, rows, width, eps); } \
-void norm_backward_##T(const T* d, const T* e, const T* sum, const T* gain, const float* inverse, T* o, float* dg, I rows, I width) { norm_backward(d, e, sum, gain, inverse, o, dg, rows, width); } \
-void place_heads_##T(T* flat, T* rows, const float* c, const float* s, const I* place, I tokens, I stride, I heads, I group, I L, I width, float scale, I back) { place_heads(flat, rows, c, s, place, tokens, stride, heads, group, L, width, scale, back); } \
-void causal_softmax_##T(T* x, I n, I q, I k, I first, I group, I window) { causal_softmax(x, n, q, k, first, group, window); } \
-void causal_softmax_backward_##T(const T* w, T* d, I n, I q, I k, I first, I group, I window) { causal_softmax_backward(w, d, n, q, k, first, group, window); } \
-void swiglu_##T(const T* both, T* out, I rows, I width) { swiglu(both, out, rows, width); } \
-void swiglu_backward_##T(const T* d, const T* both, T* o, I rows, I width) { swiglu_backward(d, both, o, rows, width); } \
-void log_probs_##T(const T* x, const I* labels, float k, float* logprob, float* total, float* entropy, I rows, I width) { log_probs(x, labels, k, logprob, total, entropy, rows, width); } \
-void log_probs_backward_##T(T* x, const I* labels, float k, const float* total, const float* entropy, const float* dl, const float* de, I rows, I width) { log_probs_backward(x, labels, k, total, entropy, dl, de, rows, width); } }
-EXPORT(float)
-EXPORT(bf16)
+}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,26 +18,58 @@ from torch import Tensor
 from penchant.runtime import native
 
 __all__ = [
-    "causal_softmax", "causal_softmax_backward", "gather_heads", "log_probs", "log_probs_backward", "norm",
+    "Seen", "causal_softmax", "causal_softmax_backward", "gather_heads", "log_probs", "log_probs_backward", "norm",
     "norm_backward", "place_heads", "reason", "swiglu", "swiglu_backward",
 ]  # fmt: skip
 
-_SUFFIX = {torch.float32: "float", torch.bfloat16: "bf16"}
+_NUMBER = {torch.float32: "NUMBER=float", torch.bfloat16: "NUMBER=bf16"}
 _SOURCE = Path(__file__).with_name("kernels.cpp")
+
+
+Places = tuple[Tensor | None, Tensor]
+Angles = tuple[Tensor, Tensor]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Which keys a query sees: those up to its own.
+
+    Attributes:
+        first: the key at which query 0 stands; query i stands at first + i // group.
+        group: queries that stand at the same key.
+        window: how many keys up to its own a query sees; 0 for all.
+        start: int64 [S], the first key that a row has, `groups` matrices a row; None where all have them all.
+    """
+
+    first: int
+    group: int
+    window: int = 0
+    start: Tensor | None = None
+    groups: int = 1
+
+    def mask(self, queries: int, keys: int, device: torch.device) -> Tensor:
+        """bool [n or 1, queries, keys]; a query always sees its own key."""
+        at = self.first + torch.arange(queries, device=device)[:, None] // self.group
+        key = torch.arange(keys, device=device)
+        visible = ((key <= at) & ((at - key < self.window) if self.window else True))[None]
+        if self.start is None:
+            return visible
+        start = self.start.repeat_interleave(self.groups)[:, None, None]
+        return visible & ((key >= start) | (key == at))
 
 
 def reason() -> str:
     """Whether the compiled kernels are used here, and why (not)."""
-    library, why = native.build(_SOURCE)
+    library, why = native.build(_SOURCE, _NUMBER[torch.float32])
     return ("compiled kernels: " if library else "PyTorch's own kernels: ") + why
 
 
 def _native(name: str, x: Tensor) -> Callable[..., None] | None:
     """The compiled function for tensors like x; None where there is none."""
-    if x.device.type != "cpu" or x.dtype not in _SUFFIX:
+    if x.device.type != "cpu" or x.dtype not in _NUMBER:
         return None
-    library, _ = native.build(_SOURCE)
-    return None if library is None else _Call(getattr(library, f"{name}_{_SUFFIX[x.dtype]}"))
+    library, _ = native.build(_SOURCE, _NUMBER[x.dtype])
+    return None if library is None else _Call(library[name])
 
 
 class _Call:
@@ -98,71 +131,64 @@ def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
-def place_heads(
-    flat: Tensor, rows: Tensor, place: Tensor, angles: tuple[Tensor, Tensor] | None, scale: float = 1.0
-) -> None:
+def place_heads(flat: Tensor, rows: Tensor, at: Places, angles: Angles | None, scale: float = 1.0) -> None:
     """Write heads of flat tokens to their places in padded rows, turned by RoPE and scaled where angles are given.
 
     Args:
         flat: [T, heads * width], its last dimension contiguous.
         rows: [S, heads / group, L, group, width], contiguous; places that no token fills keep what they hold.
-        place: int64 [T], s * L + l of each token.
-        angles: cosine and sine, float32 [T, width / 2].
+        at: which token goes where: int64 [n] (None: all in order), and s * L + l of each, int64 [n].
+        angles: cosine and sine of each token, float32 [T, width / 2].
     """
     _, groups, length, group, width = rows.shape
+    token, place = at
     cos, sin = angles or (None, None)
     if call := _native("place_heads", flat):
-        heads, stride = groups * group, flat.stride(0)
-        call(flat, rows, cos, sin, place, len(flat), stride, heads, group, length, width, float(scale), 0)
+        sizes = len(place), flat.stride(0), groups * group, group, length, width
+        call(flat, rows, cos, sin, token, place, *sizes, float(scale), 0)
         return
-    heads_of = flat.reshape(len(flat), groups, group, width)
+    heads = (flat if token is None else flat[token]).reshape(len(place), groups, group, width)
     if cos is not None and sin is not None:
-        heads_of = (_turn(heads_of.float(), cos[:, None, None], sin[:, None, None]) * scale).to(flat.dtype)
-    rows[place // length, :, place % length] = heads_of
+        c, s = ((x if token is None else x[token])[:, None, None] for x in (cos, sin))
+        heads = (_turn(heads.float(), c, s) * scale).to(flat.dtype)
+    rows[place // length, :, place % length] = heads
 
 
-def gather_heads(
-    rows: Tensor, flat: Tensor, place: Tensor, angles: tuple[Tensor, Tensor] | None, scale: float = 1.0
-) -> None:
-    """The transpose of `place_heads`: read rows back into `flat` [T, heads * width], turned the other way."""
+def gather_heads(rows: Tensor, flat: Tensor, at: Places, angles: Angles | None, scale: float = 1.0) -> None:
+    """The transpose of `place_heads`: read rows back into `flat`, turned the other way; each token stands once."""
     _, groups, length, group, width = rows.shape
+    token, place = at
     cos, sin = angles or (None, None)
     if call := _native("place_heads", flat):
-        heads, stride = groups * group, flat.stride(0)
-        call(flat, rows, cos, sin, place, len(flat), stride, heads, group, length, width, float(scale), 1)
+        sizes = len(place), flat.stride(0), groups * group, group, length, width
+        call(flat, rows, cos, sin, token, place, *sizes, float(scale), 1)
         return
-    heads_of = rows[place // length, :, place % length]
+    heads = rows[place // length, :, place % length]
     if cos is not None and sin is not None:
-        heads_of = _turn(heads_of.float(), cos[:, None, None], -sin[:, None, None]) * scale
-    flat.copy_(heads_of.reshape(len(flat), -1))
+        c, s = ((x if token is None else x[token])[:, None, None] for x in (cos, sin))
+        heads = _turn(heads.float(), c, -s) * scale
+    found = heads.reshape(len(place), -1).to(flat.dtype)
+    if token is None:
+        flat.copy_(found)
+    else:
+        flat[token] = found
 
 
-def _visible(queries: int, keys: int, first: int, group: int, window: int, device: torch.device) -> Tensor:
-    at = first + torch.arange(queries, device=device)[:, None] // group
-    behind = at - torch.arange(keys, device=device)
-    return (behind >= 0) & ((behind < window) if window else True)
-
-
-def causal_softmax(scores: Tensor, first: int, group: int, window: int = 0) -> None:
-    """Softmax in place of scores [n, queries, keys]; what a query does not see becomes 0.
-
-    Args:
-        first: the key at which query 0 stands; query i stands at first + i // group.
-        window: how many keys up to its own a query sees; 0 for all.
-    """
+def causal_softmax(scores: Tensor, seen: Seen) -> None:
+    """Softmax in place of scores [n, queries, keys]; what a query does not see becomes 0."""
     n, queries, keys = scores.shape
     if call := _native("causal_softmax", scores):
-        call(scores, n, queries, keys, first, group, window)
+        call(scores, n, queries, keys, seen.first, seen.group, seen.window, seen.start, seen.groups)
         return
-    visible = _visible(queries, keys, first, group, window, scores.device)
+    visible = seen.mask(queries, keys, scores.device)
     scores.copy_(torch.softmax(scores.masked_fill(~visible, float("-inf")), dim=-1, dtype=torch.float32))
 
 
-def causal_softmax_backward(weights: Tensor, d: Tensor, first: int, group: int, window: int = 0) -> None:
+def causal_softmax_backward(weights: Tensor, d: Tensor, seen: Seen) -> None:
     """The scores' gradient, in place of the weights' gradient d: w * (d - sum(w * d))."""
     n, queries, keys = weights.shape
     if call := _native("causal_softmax_backward", weights):
-        call(weights, d, n, queries, keys, first, group, window)
+        call(weights, d, n, queries, keys, seen.first, seen.group, seen.window, seen.start, seen.groups)
         return
     w, wide = weights.float(), d.float()
     d.copy_(w * (wide - (w * wide).sum(-1, keepdim=True)))

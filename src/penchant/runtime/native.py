@@ -36,8 +36,11 @@ def _machine_flags() -> tuple[str, ...]:
 
 
 @functools.cache
-def build(source: Path) -> tuple[ctypes.CDLL | None, str]:
+def build(source: Path, *defines: str) -> tuple[ctypes.CDLL | None, str]:
     """The compiled library of a C++ file, or None, and a line that says why.
+
+    Args:
+        defines: macros, `NAME=VALUE`.
 
     Compiling takes a second or two the first time and nothing after; two processes may do it at once.
     """
@@ -49,7 +52,7 @@ def build(source: Path) -> tuple[ctypes.CDLL | None, str]:
     try:
         version = subprocess.run([compiler, "--version"], capture_output=True, text=True, timeout=20).stdout
         processor = sorted({line for line in cpuinfo() if line.startswith(("flags", "Features", "model name"))})
-        flags = (*FLAGS, *_machine_flags())
+        flags = (*FLAGS, *_machine_flags(), *(f"-D{d}" for d in defines))
         key = stable_hash([source.read_text(encoding="utf-8"), flags, version, processor])[:20]
         target = cache_folder() / f"{source.stem}-{key}.so"
         if not target.exists():
