@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import inspect
 import math
-from pathlib import Path
 
 import pytest
 from pydantic import BaseModel
 
 from penchant import registry
 from penchant.contracts import Context, Measure
+from penchant.errors import InputError
 from penchant.records import Document, Segment
 from penchant.runs.recipe import load_recipe
 
@@ -54,6 +53,19 @@ def test_options_are_checked(kind, name):
         return
     assert issubclass(options, BaseModel)
     assert options.model_config.get("extra") == "forbid"
+
+
+@pytest.mark.parametrize(("kind", "name"), PLUGINS, ids=map(ids, PLUGINS))
+def test_only_plugins_are_listed(kind, name):
+    """What a listing shows can be used: the module defines what its kind is made by."""
+    assert callable(getattr(registry.load(kind, name), registry.MAKERS.get(kind, "build")))
+
+
+def test_a_rooms_tool_is_no_plugin():
+    """`metrics/intervals.py` serves the metrics, and is none."""
+    assert "intervals" not in registry.names("metrics")
+    with pytest.raises(InputError, match="no metric named 'intervals'"):
+        registry.load("metrics", "intervals")
 
 
 @pytest.mark.parametrize(("kind", "name"), [p for p in PLUGINS if p[0] in MADE], ids=ids)
@@ -135,6 +147,4 @@ def test_recipes_load(name):
 @pytest.mark.parametrize("name", registry.names("commands"))
 def test_commands_show_examples(name):
     """A command's help shows how to call it."""
-    source = Path(inspect.getfile(registry.load("commands", name))).read_text(encoding="utf-8")
-    functions = [n for n in ast.parse(source).body if isinstance(n, ast.FunctionDef) and n.name == "command"]
-    assert functions and f"penchant {name}" in (ast.get_docstring(functions[0]) or "")
+    assert f"penchant {name}" in (registry.load("commands", name).command.__doc__ or "")

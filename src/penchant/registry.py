@@ -1,22 +1,25 @@
 """Plug-ins are modules: found as files of a folder of their kind, as a path or module, or as an entry point.
 
-A plug-in module defines `Options` (a pydantic model; optional) and `build(options, context)`. Its file name is its
-name and the first line of its docstring its help, which is read from the syntax tree, so listing imports nothing.
+A plug-in module defines `Options` (a pydantic model; optional) and `build(options, context)` (a stage `run`, a command
+`command`); a file without it is a room's own tool and no plug-in. Its file name is its name and the first line of its
+docstring its help; both are read from its text, so listing imports nothing.
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import importlib
 import importlib.util
+import re
 import sys
 from pathlib import Path
 from types import ModuleType
 
 from penchant.errors import InputError
 
-__all__ = ["KINDS", "describe", "load", "names"]
+__all__ = ["KINDS", "MAKERS", "describe", "load", "names"]
 
 KINDS = {
     "recipes": ".yaml",
@@ -29,13 +32,23 @@ KINDS = {
     "stages": ".py",
     "commands": ".py",
 }
+MAKERS = {"stages": "run", "commands": "command"}  # what a module of a kind must define; others: `build`
 _ROOT = Path(__file__).parent
 
 
 def names(kind: str) -> list[str]:
     """Names of all plug-ins of a kind: the package's own files, then installed entry points."""
-    own = [p.stem for p in sorted((_ROOT / kind).glob(f"*{KINDS[kind]}")) if not p.stem.startswith("_")]
-    return own + [name for name in sorted(_entry_points(kind)) if name not in own]
+    own = _own(kind)
+    return [*own, *(name for name in sorted(_entry_points(kind)) if name not in own)]
+
+
+@functools.cache
+def _own(kind: str) -> tuple[str, ...]:
+    """Names of the package's own files that are plug-ins."""
+    files = [p for p in sorted((_ROOT / kind).glob(f"*{KINDS[kind]}")) if not p.stem.startswith("_")]
+    maker = MAKERS.get(kind, "build")
+    defines = re.compile(rf"^(?:def {maker}\(|{maker} = )", re.MULTILINE)
+    return tuple(p.stem for p in files if p.suffix != ".py" or defines.search(p.read_text(encoding="utf-8")))
 
 
 def describe(kind: str, name: str) -> str:
@@ -57,7 +70,7 @@ def load(kind: str, name: str) -> ModuleType:
     """
     if name.endswith(".py"):
         return _from_file(Path(name))
-    if name.isidentifier() and not name.startswith("_") and (_ROOT / kind / f"{name}.py").exists():
+    if name in _own(kind):
         return importlib.import_module(f"penchant.{kind}.{name}")
     if name in (points := _entry_points(kind)):
         return importlib.import_module(points[name])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from penchant.runs.layout import RunFolder
     from penchant.runs.recipe import Recipe
 
-__all__ = ["Again", "AsJson", "Config", "DryRun", "Words", "complete_recipe", "flat", "go", "go_stage", "split_words"]
+__all__ = [
+    *("Again", "AsJson", "Config", "DryRun", "Words", "complete_recipe", "flat", "go", "go_stage", "split_words"),
+    "stage_command",
+]
 
 
 def complete_recipe(incomplete: str) -> list[str]:
@@ -159,3 +162,19 @@ def go_stage(kind: str, words: Sequence[str] | None, **flags: Any) -> None:
     if not only:
         raise InputError(f"recipe {name!r} has no stage of kind {kind}", "see --print-config")
     go(recipe, [kind, name, *settings], only=only, **flags)
+
+
+def stage_command(kind: str, text: str | None) -> Callable[..., None]:
+    """The command of one stage that has no flags of its own; `text` is its help."""
+
+    def command(
+        words: Words = None,
+        again: Again = None,
+        dry_run: DryRun = False,
+        print_config: Config = False,
+        as_json: AsJson = False,
+    ) -> None:
+        go_stage(kind, words, redo=again, dry_run=dry_run, print_config=print_config, as_json=as_json)
+
+    command.__doc__ = text
+    return command
