@@ -104,10 +104,12 @@ class Batch:
         lengths: int64 [S], length of each sequence; they sum to T.
         labels: int64 [N], the token each label asks for.
         at: int64 [N], index into [T] of the hidden state that answers label n.
-        unit: int64 [N], the sequence (0..S-1) that label n belongs to.
+        unit: int64 [N], the sequence or completion that label n belongs to.
         columns: float32 [N] by label (`advantages`, `rollout_logprobs`, `reference_logprobs`, `weight`, ...).
         temperature: what logits are divided by before the softmax (part of the policy).
         banned: token ids that the policy cannot choose (left out of its softmax).
+        prefix: int64 [S], the sequence that each one continues (a prompt shared by its group), -1 for none; empty
+            where no sequence has one.
     """
 
     inputs: np.ndarray
@@ -119,3 +121,4 @@ class Batch:
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
     temperature: float = 1.0
     banned: tuple[int, ...] = ()
+    prefix: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))

@@ -11,7 +11,7 @@ from penchant.records import Batch
 
 __all__ = ["batch_from_state", "batch_state"]
 
-_ARRAYS = ("inputs", "positions", "lengths", "labels", "at", "unit")
+_ARRAYS = ("inputs", "positions", "lengths", "labels", "at", "unit", "prefix")
 
 
 def batch_state(batch: Batch) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from penchant.records import Batch
 
-__all__ = ["cut_windows", "next_token_batch"]
+__all__ = ["cut_windows", "next_token_batch", "shared_prompt_batch"]
 
 
 def next_token_batch(
@@ -43,6 +43,68 @@ def next_token_batch(
         labels, at, unit = labels[kept], at[kept], unit[kept]
         flat = {k: v[kept] for k, v in flat.items()}
     return Batch(inputs, positions, lengths, labels, at, unit, flat, temperature, banned)
+
+
+def shared_prompt_batch(
+    prompts: Sequence[np.ndarray],
+    groups: Sequence[Sequence[np.ndarray]],
+    keep: Sequence[Sequence[np.ndarray]] | None = None,
+    columns: Mapping[str, Sequence[Sequence[np.ndarray]]] | None = None,
+    temperature: float = 1.0,
+    banned: tuple[int, ...] = (),
+) -> Batch:
+    """A batch in which each token of each completion is asked for, and each prompt stands once for its group.
+
+    Args:
+        prompts: P arrays of at least 1 token id.
+        groups: for each prompt, its completions: arrays of at least 1 token id; the last token of each is only a label.
+        keep: bool [n] for each completion, False where that token is no label.
+        columns: name -> float [n] for each completion.
+        temperature, banned: the policy's, see Batch.
+
+    Returns:
+        Labels in the order of the completions; `unit` counts the completions.
+
+    Raises:
+        ValueError: an empty prompt or completion.
+    """
+    if any(not len(p) for p in prompts) or any(not len(c) for group in groups for c in group):
+        raise ValueError("each prompt and each completion needs at least 1 token")
+    rows, positions, prefix, at, place = [], [], [], [], 0
+    for prompt, group in zip(prompts, groups, strict=True):
+        head, last = len(rows), place + len(prompt) - 1
+        rows.append(prompt)
+        positions.append(np.arange(len(prompt)))
+        prefix.append(-1)
+        place += len(prompt)
+        for completion in group:
+            size = len(completion) - 1
+            at.append(np.concatenate([[last], place + np.arange(size)]))
+            if size:  # a completion of one token asks only the prompt's last state
+                rows.append(completion[:-1])
+                positions.append(len(prompt) + np.arange(size))
+                prefix.append(head)
+            place += size
+    every = [completion for group in groups for completion in group]
+    unit = np.repeat(np.arange(len(every)), [len(c) for c in every])
+    kept = (
+        np.ones(len(unit), bool) if keep is None else np.concatenate([k for group in keep for k in group]).astype(bool)
+    )
+    return Batch(
+        np.concatenate(rows).astype(np.int64),
+        np.concatenate(positions),
+        np.array([len(r) for r in rows], np.int64),
+        np.concatenate(every).astype(np.int64)[kept],
+        np.concatenate(at).astype(np.int64)[kept],
+        unit[kept],
+        {
+            name: np.concatenate([x for group in values for x in group]).astype(np.float32)[kept]
+            for name, values in (columns or {}).items()
+        },
+        temperature,
+        banned,
+        np.array(prefix, np.int64),
+    )
 
 
 def cut_windows(ids: np.ndarray, control: np.ndarray, context: int) -> list[tuple[np.ndarray, np.ndarray]]:

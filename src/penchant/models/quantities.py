@@ -117,7 +117,7 @@ def _chunks(rows: int, vocabulary: int) -> list[slice]:
 
 def tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
     """The arrays of a batch as tensors on a device, by name; columns under `columns.NAME`."""
-    arrays = {k: getattr(batch, k) for k in ("inputs", "positions", "lengths", "labels", "at", "unit")}
+    arrays = {k: getattr(batch, k) for k in ("inputs", "positions", "lengths", "labels", "at", "unit", "prefix")}
     arrays |= {f"columns.{k}": v for k, v in batch.columns.items()}
     return {k: torch.from_numpy(np.ascontiguousarray(v)).to(device) for k, v in arrays.items()}
 
@@ -131,7 +131,8 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
             (and is right also where that turns out not to hold).
     """
     t = tensors(batch, model.device)
-    states = model(t["inputs"], t["positions"], t["lengths"]).index_select(0, t["at"])
+    shared = (t["prefix"],) if len(t["prefix"]) else ()
+    states = model(t["inputs"], t["positions"], t["lengths"], *shared).index_select(0, t["at"])
     bias = getattr(model, "head_bias", None)
     policy = batch.temperature, batch.banned
     logprobs, entropy = _LogProbs.apply(states, model.head, bias, t["labels"], policy, "entropy" in names, uniform)
