@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Batch", "Completion", "Document", "Prompt", "Rollout", "Segment"]
+__all__ = ["Batch", "Completion", "Document", "Prompt", "Segment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,17 +81,6 @@ class Completion:
     forced: np.ndarray
     text: str
     stop: str
-
-
-@dataclass(frozen=True, slots=True)
-class Rollout:
-    """A prompt, one completion, its reward and its parts."""
-
-    prompt: Prompt
-    completion: Completion
-    reward: float
-    parts: Mapping[str, float]
-    advantage: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,8 +20,6 @@ MOST_BYTES = 1 << 20
 MOST_NODES = 50_000
 DEEPEST = 20
 
-Leaf = tuple[tuple[str, ...], Any, int]
-
 
 @functools.cache
 def _loader() -> Any:

@@ -8,7 +8,6 @@ from penchant.metrics.intervals import (
     paired_difference,
     paired_ratio_difference,
     ratio_interval,
-    statistic_interval,
 )
 
 ONE_EACH = [str(i) for i in range(200)]
@@ -55,13 +54,6 @@ def test_coverage_by_clusters_and_not_by_items():
 def test_a_ratio_is_of_sums():
     found = ratio_interval([1, 0, 5], [1, 0, 4], ["a", "b", "b"])
     assert found.value == pytest.approx(6 / 5)
-
-
-def test_statistic_agrees_with_ratio():
-    values, clusters = _clustered(np.random.default_rng(2))
-    ratio = ratio_interval(values, np.ones(len(values)), clusters)
-    other = statistic_interval(lambda i: float(values[i].mean()), clusters)
-    assert (other.value, other.low, other.high) == pytest.approx((ratio.value, ratio.low, ratio.high))
 
 
 def test_transform():

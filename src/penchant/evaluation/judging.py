@@ -16,9 +16,6 @@ from penchant.records import Prompt
 __all__ = ["judge_all", "write_samples"]
 
 
-Judged = tuple[list[Judgement], list[Written]]
-
-
 def judge_all(
     task: Task, prompts: Sequence[Prompt], written: Sequence[Written]
 ) -> tuple[list[Judgement], list[Written]]:

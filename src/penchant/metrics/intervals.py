@@ -21,7 +21,6 @@ __all__ = [
     "paired_ratio_difference",
     "percentiles",
     "ratio_interval",
-    "statistic_interval",
 ]
 
 Transform = Callable[[np.ndarray], np.ndarray]
@@ -100,35 +99,6 @@ def ratio_interval(
         drawn = draws(len(names), resamples, seed)
         low, high = percentiles(_ratio(drawn @ tops, drawn @ bottoms, transform), level)
     return Interval(_finite(value), low, high, len(clusters), len(names))
-
-
-def statistic_interval(
-    statistic: Callable[[np.ndarray], float],
-    clusters: Sequence[str],
-    *,
-    resamples: int = 1000,
-    seed: int = 0,
-    level: float = 0.95,
-) -> Interval:
-    """Interval of any figure of the items.
-
-    Args:
-        statistic: from item numbers (int64, an item drawn twice stands twice) to the figure. A figure that counts
-            distinct things sees copies as repetition: use `distinct` of this package for those.
-        clusters: [items], the file that each item comes from.
-    """
-    names = sorted(set(clusters))
-    labels = np.asarray(clusters, dtype=object)
-    members = [np.flatnonzero(labels == name) for name in names]
-    value = _finite(statistic(np.arange(len(clusters)))) if len(clusters) else None
-    low = high = None
-    if len(names) > 1:
-        counts = draws(len(names), resamples, seed).astype(int)
-        found = [
-            statistic(np.concatenate([np.tile(members[i], row[i]) for i in np.flatnonzero(row)])) for row in counts
-        ]
-        low, high = percentiles(np.asarray(found, float), level)
-    return Interval(value, low, high, len(clusters), len(names))
 
 
 def paired_ratio_difference(
