@@ -11,7 +11,7 @@ import tokenizers
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from penchant.errors import CorruptCheckpoint, DataRejected, InputError
-from penchant.files import write_json, write_text
+from penchant.files import read_json, write_json, write_text
 
 __all__ = ["END", "PAD", "Tokenizer", "control_text"]
 
@@ -32,15 +32,18 @@ class Tokenizer:
     plain characters, because the text is the user's.
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer):
+    def __init__(self, backend: tokenizers.Tokenizer, end: str = END, pad: str = PAD):
         self._backend = backend
         backend.encode_special_tokens = True  # the text "<|good|>" is encoded as characters
         special = {t.content: i for i, t in sorted(backend.get_added_tokens_decoder().items()) if t.special}
-        if END not in special or PAD not in special:
-            raise ValueError(f"the tokens {END} and {PAD} are missing")
-        self.eos_id: int = special[END]
-        self.pad_id: int = special[PAD]
-        self.control_ids: dict[str, int] = {t[2:-2]: i for t, i in special.items() if t not in (END, PAD)}
+        if end not in special or pad not in special:
+            raise ValueError(f"the tokens {end} and {pad} are missing")
+        self.end, self.pad = end, pad
+        self.eos_id: int = special[end]
+        self.pad_id: int = special[pad]
+        self.control_ids: dict[str, int] = {
+            t[2:-2]: i for t, i in special.items() if t not in (end, pad) and t == control_text(t[2:-2])
+        }
         self.special_ids: tuple[int, ...] = tuple(sorted(special.values()))
         self.vocab_size: int = backend.get_vocab_size()
         newline = backend.encode("\n", add_special_tokens=False).ids
@@ -87,11 +90,13 @@ class Tokenizer:
 
     @classmethod
     def load(cls, folder: str | Path) -> Tokenizer:
-        """Read a folder that `save` wrote.
+        """Read a folder that `save` wrote, or another one of Hugging Face with `tokenizer.json`.
+
+        Its end and pad tokens are those that `tokenizer_config.json` names; without a pad token of its own, ours.
 
         Raises:
             InputError: no such folder.
-            CorruptCheckpoint: `tokenizer.json` is missing, broken, or lacks our special tokens.
+            CorruptCheckpoint: `tokenizer.json` is missing, broken, or lacks these tokens.
         """
         folder = Path(folder)
         if not folder.is_dir():
@@ -101,9 +106,9 @@ class Tokenizer:
         if not path.is_file():
             raise CorruptCheckpoint("the file is missing", mend, file=path)
         try:
-            return cls(tokenizers.Tokenizer.from_file(str(path)))
+            return cls(tokenizers.Tokenizer.from_file(str(path)), **_named(folder))
         except Exception as error:  # `tokenizers` raises bare Exception
-            raise CorruptCheckpoint(f"not a tokenizer of ours ({error})", mend, file=path) from error
+            raise CorruptCheckpoint(f"not a usable tokenizer ({error})", mend, file=path) from error
 
     def save(self, folder: str | Path) -> None:
         """Write `tokenizer.json` and `tokenizer_config.json` into a folder, each whole or not at all."""
@@ -113,9 +118,9 @@ class Tokenizer:
             folder / "tokenizer_config.json",
             {
                 "tokenizer_class": "PreTrainedTokenizerFast",
-                "bos_token": END,
-                "eos_token": END,
-                "pad_token": PAD,
+                "bos_token": self.end,
+                "eos_token": self.end,
+                "pad_token": self.pad,
                 "extra_special_tokens": [control_text(name) for name in self.control_ids],
                 "clean_up_tokenization_spaces": False,
                 "add_prefix_space": False,
@@ -144,6 +149,19 @@ class Tokenizer:
             self._sizes = np.array([0 if i in self.special_ids else len(w) for i, w in enumerate(words)], np.int64)
         found: np.ndarray = self._sizes[np.asarray(ids, np.int64)]
         return found
+
+
+def _named(folder: Path) -> dict[str, str]:
+    """The end and pad tokens that `tokenizer_config.json` names."""
+    path = folder / "tokenizer_config.json"
+    raw = read_json(path) if path.is_file() else {}
+    found = {}
+    for key, name in (("end", "eos_token"), ("pad", "pad_token")):
+        token = raw.get(name)
+        token = token.get("content") if isinstance(token, dict) else token
+        if isinstance(token, str):
+            found[key] = token
+    return found
 
 
 def _whole(text: str) -> str:
