@@ -9,7 +9,7 @@ from typing import Any
 
 from penchant.errors import CorruptCheckpoint, InputError
 from penchant.files import read_json
-from penchant.models.rope import SCALINGS, frequencies
+from penchant.models.scaling import SCALINGS, check_scaling
 
 __all__ = ["FAMILIES", "DecoderConfig", "read_config", "unsupported"]
 
@@ -99,7 +99,7 @@ class DecoderConfig:
         if self.head_dim % 2:
             raise InputError(f"head_dim {self.head_dim} is odd", "RoPE turns pairs: make it even")
         self._check_family()
-        frequencies(self.head_dim, rope)
+        check_scaling(rope)
 
     def _check_sizes(self, names: Sequence[str]) -> None:
         for name in names:

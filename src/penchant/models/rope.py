@@ -9,17 +9,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from penchant.errors import InputError
+from penchant.models.scaling import check_scaling
 
-__all__ = ["SCALINGS", "Rope", "frequencies"]
-
-# What each scaling cannot do without, besides `rope_theta`.
-SCALINGS: dict[str, tuple[str, ...]] = {
-    "default": (),
-    "linear": ("factor",),
-    "llama3": ("factor", "low_freq_factor", "high_freq_factor", "original_max_position_embeddings"),
-    "yarn": ("factor", "original_max_position_embeddings"),
-}
+__all__ = ["Rope", "frequencies"]
 
 
 def frequencies(head_dim: int, rope: Mapping[str, Any]) -> tuple[Tensor, float]:
@@ -32,11 +24,7 @@ def frequencies(head_dim: int, rope: Mapping[str, Any]) -> tuple[Tensor, float]:
         InputError: an unknown type, or a value is missing.
     """
     kind = rope.get("rope_type", "default")
-    if kind not in SCALINGS:
-        raise InputError(f"RoPE of type {kind!r} is not known", f"the types are {', '.join(SCALINGS)}")
-    for name in SCALINGS[kind]:
-        if not isinstance(rope.get(name), int | float) or rope[name] <= 0:
-            raise InputError(f"RoPE of type {kind} needs {name} above 0, not {rope.get(name)!r}", "set it")
+    check_scaling(rope)
     base = float(rope["rope_theta"])
     # the order of these operations is transformers': at far positions the last bit of a frequency shows
     plain = 1.0 / base ** (torch.arange(0, head_dim, 2, device="cpu", dtype=torch.float32) / head_dim)
@@ -53,8 +41,6 @@ def _llama3(plain: Tensor, rope: Mapping[str, Any]) -> Tensor:
     """Llama 3.1: long waves are stretched by `factor`, short ones kept, those between blended."""
     factor, low, high = rope["factor"], rope["low_freq_factor"], rope["high_freq_factor"]
     turns = rope["original_max_position_embeddings"] * plain / (2 * math.pi)  # turns within the trained context
-    if high <= low:
-        raise InputError("RoPE of type llama3 needs high_freq_factor above low_freq_factor", "set them so")
     keep = ((turns - low) / (high - low)).clamp(0, 1)
     return (1 - keep) * plain / factor + keep * plain
 
