@@ -3,29 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import torch
-from pydantic import BaseModel
 from torch import Tensor, nn
 
-from penchant.training.schedule import ScheduleName, factor
+from penchant.training.options import OptimizerOptions
+from penchant.training.schedule import factor
 
 __all__ = ["Optimizer", "OptimizerOptions"]
-
-
-class OptimizerOptions(BaseModel, extra="forbid"):
-    """How weights are moved. Muon (Jordan et al. 2024) takes the matrices, AdamW the embeddings and gains."""
-
-    name: Literal["adamw", "muon", "sgd"] = "muon"
-    learning_rate: float = 1.5e-2
-    adam_learning_rate: float = 1e-2
-    momentum: float = 0.95
-    betas: tuple[float, float] = (0.9, 0.95)
-    weight_decay: float = 0.1
-    schedule: ScheduleName = "linear"
-    warmup: float = 0.05
-    max_grad_norm: float = 1.0
 
 
 class Optimizer:
