@@ -1,0 +1,1 @@
+"""Fixed work, timed through the parts that real runs use."""

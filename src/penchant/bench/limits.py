@@ -1,0 +1,65 @@
+"""What the machine itself can do at a model's shapes: matrix products in both formats, and memory bandwidth."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from penchant.models.config import DecoderConfig
+
+__all__ = ["ROWS", "gemm_rate", "limits", "shapes"]
+
+ROWS = 2048  # tokens of a training micro-batch
+
+
+def shapes(config: DecoderConfig) -> list[tuple[int, int]]:
+    """(out, in) of the products that a token goes through, one layer and the head."""
+    c = config
+    inner, group = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+    layer = [(inner + 2 * group, c.hidden_size), (c.hidden_size, inner)]
+    layer += [(2 * c.intermediate_size, c.hidden_size), (c.hidden_size, c.intermediate_size)]
+    return layer * c.num_hidden_layers + [(c.vocab_size, c.hidden_size)]
+
+
+def gemm_rate(config: DecoderConfig, dtype: torch.dtype, rows: int = ROWS, rounds: int = 5) -> float:
+    """FLOP/s of the model's products on `rows` tokens with torch's threads: the best of some rounds a shape."""
+    work, seconds = 0.0, 0.0
+    made = shapes(config)
+    for out, inside in sorted(set(made)):
+        a, b = torch.randn(rows, inside).to(dtype), torch.randn(out, inside).to(dtype)
+        best = float("inf")
+        for _ in range(rounds + 1):
+            start = time.perf_counter()
+            torch.nn.functional.linear(a, b)
+            best = min(best, time.perf_counter() - start)
+        count = made.count((out, inside))
+        work, seconds = work + count * 2.0 * rows * out * inside, seconds + count * best
+    return work / seconds
+
+
+def bandwidth(megabytes: int = 256, rounds: int = 5) -> float:
+    """Bytes a second read from memory by a sum over a buffer larger than the caches."""
+    data = torch.ones(megabytes * (1 << 20) // 4)
+    best = float("inf")
+    for _ in range(rounds):
+        start = time.perf_counter()
+        data.sum().item()
+        best = min(best, time.perf_counter() - start)
+    return data.numel() * 4 / best
+
+
+def limits(config: DecoderConfig) -> dict[str, Any]:
+    """Rates of this machine for a model, with one thread and with all, in GFLOP/s and GB/s."""
+    every = torch.get_num_threads()
+    found: dict[str, Any] = {"threads": every}
+    for threads in sorted({1, every}):
+        torch.set_num_threads(threads)
+        found[f"bandwidth_gb_s_{threads}"] = round(bandwidth() / 1e9, 1)
+        for name, rows in (("training", ROWS), ("decoding", 64)):
+            for dtype in (torch.bfloat16, torch.float32):
+                key = f"{name}_{str(dtype).removeprefix('torch.')}_gflop_s_{threads}"
+                found[key] = round(gemm_rate(config, dtype, rows) / 1e9, 1)
+    torch.set_num_threads(every)
+    return found

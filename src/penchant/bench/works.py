@@ -1,0 +1,179 @@
+"""The works of a comparison: `generate`, `grpo`, `sft`, each step timed as a run would do it.
+
+Lines come from `bench_lines.txt` in the model's folder, so that another program can do the same work on the same text.
+"""
+
+from __future__ import annotations
+
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from penchant import registry
+from penchant.batches.corpus import Corpus, windows_of
+from penchant.batches.prompts import PromptSet
+from penchant.batches.rollouts import Rollouts, Sampling
+from penchant.contracts import Context, Judgement, Source, Spot
+from penchant.errors import InputError
+from penchant.models.decoder import Decoder
+from penchant.models.load import load_model
+from penchant.records import Completion, Document, Encoded, Prompt
+from penchant.sampling.engine import generate
+from penchant.text.tokenizer import Tokenizer
+from penchant.training.loop import TrainingPlan, train
+from penchant.training.optimizer import Optimizer, OptimizerOptions
+
+__all__ = ["WORKS", "Bench", "run"]
+
+NEW, PROMPTS, GROUP, ROWS, CONTEXT = 64, 8, 8, 64, 256
+
+
+@dataclass
+class Bench:
+    """A model, its tokenizer and lines, and how it is to be run."""
+
+    model: Decoder
+    tokenizer: Tokenizer
+    lines: list[str]
+    steps: int
+    micro_batch_size: int
+    threads: int
+
+    @classmethod
+    def of(cls, folder: Path, dtype: torch.dtype, steps: int, micro_batch_size: int, threads: int) -> Bench:
+        """From a model's folder.
+
+        Raises:
+            InputError: the folder has no `bench_lines.txt`.
+        """
+        lines = folder / "bench_lines.txt"
+        if not lines.is_file():
+            raise InputError("the file is missing", "write the lines of text that the work is made of", file=lines)
+        text = lines.read_text(encoding="utf-8").splitlines()
+        return cls(load_model(folder, dtype), Tokenizer.load(folder), text, steps, micro_batch_size, threads)
+
+    def prompts(self, count: int) -> list[str]:
+        """The first lines of 21 to 59 characters."""
+        return [line for line in self.lines if 20 < len(line) < 60][:count]
+
+    def text(self, count: int, words: int) -> list[str]:
+        """`count` stretches of so many words."""
+        flat = " ".join(self.lines).split()
+        return [" ".join(flat[i * words : (i + 1) * words]) for i in range(count)]
+
+
+class _Timer:
+    """A recorder that keeps the seconds of each step and writes nothing."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.rows: list[dict[str, Any]] = []
+
+    def resume(self) -> None:
+        return None
+
+    def metrics(self, row: dict[str, Any]) -> None:
+        self.seconds.append(row["step_seconds"])
+        self.rows.append(row)
+
+    def checkpoint(self, step: int, state: dict[str, Any], metrics: Mapping[str, float]) -> None:
+        return None
+
+    def stop(self) -> int:
+        return 0
+
+
+def _train(bench: Bench, source: Source, objective: Any) -> list[float]:
+    options = OptimizerOptions(name="adamw", learning_rate=1e-4, schedule="linear", warmup=0.0, weight_decay=0.0)
+    timer = _Timer()
+    plan = TrainingPlan(source, objective, bench.steps, save_steps=bench.steps + 1)
+    train(bench.model, Optimizer(bench.model, options, bench.steps), plan, timer)
+    return timer.seconds
+
+
+def sft(bench: Bench) -> tuple[list[float], int]:
+    """64 rows of 256 tokens of plain text, packed, one update a batch."""
+    ids = [i for text in bench.tokenizer.encode_batch(bench.text(2000, 90)) for i in text]
+    document = Encoded(np.array(ids, np.int32), np.zeros(len(ids), bool))
+    windows = [w for w in windows_of([document], CONTEXT) if len(w.ids) == CONTEXT + 1]
+    source = Corpus(windows, ROWS * CONTEXT, bench.micro_batch_size, 0)
+    objective = registry.load("objectives", "mle").build(None, Context())
+    return _train(bench, source, objective), ROWS * CONTEXT
+
+
+def sample(bench: Bench) -> tuple[list[float], int]:
+    """64 prompts, 64 new tokens each, sampled, no early stop."""
+    prompts = bench.tokenizer.encode_batch(bench.prompts(64))
+    seconds = []
+    for step in range(bench.steps):
+        start = time.perf_counter()
+        generate(bench.model, prompts, max_new_tokens=NEW, seed=step, slots=64)
+        seconds.append(time.perf_counter() - start)
+    return seconds, 64 * NEW
+
+
+class _ShareOfE:
+    """A task of whole lines whose reward is the share of the letter e in what follows."""
+
+    measures: Mapping[str, Any] = {}
+
+    def spots(self, document: Document) -> list[Spot]:
+        return [Spot(len(document.text))]
+
+    def judge(self, prompt: Prompt, text: str, stop: str) -> Judgement:
+        return Judgement({"reward": (text.count("e") / max(1, len(text)), 1.0)}, text, len(text))
+
+
+def _reward(prompts: Sequence[Prompt], completions: Sequence[Completion], **columns: Any) -> list[float | None]:
+    return [j.measures["reward"][0] for j in columns["judgements"]]
+
+
+def grpo(bench: Bench) -> tuple[list[float], int]:
+    """8 prompts x 8 samples x 64 new tokens, one update a batch, no KL."""
+    task, tokenizer = _ShareOfE(), bench.tokenizer
+    documents = [Document(str(i), line, (len(line),)) for i, line in enumerate(bench.prompts(512))]
+    prompts = PromptSet(documents, task, tokenizer, CONTEXT, None, "", 0.0, 0)
+    module = registry.load("algorithms", "grpo")
+    advantages, objective = module.build(module.Options(beta=0.0), Context(tokenizer=tokenizer))
+    with tempfile.TemporaryDirectory() as folder:
+        source = Rollouts(
+            bench.model,
+            None,
+            tokenizer,
+            task,
+            prompts,
+            {"share_of_e": (_reward, 1.0)},
+            advantages,
+            Sampling(NEW, 1.0, (), tokenizer.special_ids),
+            batch_size=PROMPTS * GROUP,
+            num_generations=GROUP,
+            micro_batch_size=bench.micro_batch_size,
+            how="sum",
+            seed=0,
+            folder=Path(folder),
+            max_clipped_ratio=1.0,
+        )
+        return _train(bench, source, objective), PROMPTS * GROUP * NEW
+
+
+WORKS = {"generate": sample, "grpo": grpo, "sft": sft}
+
+
+def run(work: str, bench: Bench) -> dict[str, Any]:
+    """Do the work; the first step warms up and is dropped.
+
+    Returns:
+        `seconds` a step, `tokens` a step, `peak_rss_mb` of the process.
+    """
+    torch.set_num_threads(bench.threads)
+    seconds, tokens = WORKS[work](bench)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1 << 20)
+    return {"seconds": [round(s, 3) for s in seconds[1:]], "tokens": tokens, "peak_rss_mb": peak}
