@@ -2,7 +2,7 @@
 
     python benchmarks/compare.py MODEL_DIR [WORK ...] [--peer-python PYTHON] [--rounds 3] [--steps 4] [--dtype bfloat16]
 
-Prints a JSON line a work: the ratio of the median seconds a step (above 1: Penchant is faster), the peak memory of both,
+Prints a JSON line a work: the ratio of the median seconds a step (above 1: Penchant is faster), the peak memory of both
 and the share of the machine's own matrix-product rate (6 x parameters x tokens for training, 2 x for generation, and
 for grpo both). Look at the load of the machine first.
 """

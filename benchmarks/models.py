@@ -1,4 +1,4 @@
-"""Write the folders that speed is measured on: Llama shapes, random weights, a tokenizer of 8,192 tokens, lines of text.
+"""Write the folders that speed is measured on: Llama shapes, random weights, a tokenizer of 8,192 tokens, some lines.
 
     python benchmarks/models.py OUT [--text FILE]
 

@@ -127,14 +127,15 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
 
     Args:
         names: of `logprobs` (log p(label) under the policy: its temperature and bans included) and `entropy` (nats).
-        uniform: the loss is a multiple of the sum of log-probs; its gradient then costs one matrix product less
-            (and is right also where that turns out not to hold).
+        uniform: the loss is a multiple of the sum of log-probs where the batch has no column `weight`; its gradient
+            then costs one matrix product less (and is right also where that turns out not to hold).
     """
     t = tensors(batch, model.device)
     shared = (t["prefix"],) if len(t["prefix"]) else ()
     states = model(t["inputs"], t["positions"], t["lengths"], *shared).index_select(0, t["at"])
     bias = getattr(model, "head_bias", None)
     policy = batch.temperature, batch.banned
+    uniform = uniform and "weight" not in batch.columns
     logprobs, entropy = _LogProbs.apply(states, model.head, bias, t["labels"], policy, "entropy" in names, uniform)
     found = {"logprobs": logprobs, "entropy": entropy}
     return {name: found[name] for name in names}

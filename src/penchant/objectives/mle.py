@@ -23,6 +23,7 @@ class Mle:
     """-sum_n w_n log p(label_n), divided once by sum_n w_n."""
 
     quantities = ("logprobs",)
+    uniform = True  # every label weighs the same, unless the batch says otherwise
 
     def totals(self, batches: Sequence[Batch]) -> dict[str, float]:
         """The number (or weight) of all labels of one optimizer step."""

@@ -66,7 +66,8 @@ def gradient_step(model: Decoder, objective: Objective, batches: Sequence[Batch]
     sums: dict[str, float] = {}
     stats: dict[str, tuple[float, float]] = {}
     for batch in batches:
-        terms: Mapping[str, Term] = objective.loss(quantities(model, batch, objective.quantities), batch)
+        found = quantities(model, batch, objective.quantities, getattr(objective, "uniform", False))
+        terms: Mapping[str, Term] = objective.loss(found, batch)
         loss = torch.stack([term.sum / totals[name] for name, term in terms.items()]).sum()
         loss.backward()
         for name, term in terms.items():
