@@ -5,14 +5,20 @@ from __future__ import annotations
 import inspect
 import math
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
 from penchant import registry
 from penchant.contracts import Context, Measure
+from penchant.data.pack import next_token_batch
 from penchant.errors import InputError
+from penchant.models.config import DecoderConfig
+from penchant.models.decoder import Decoder
+from penchant.models.quantities import quantities
 from penchant.records import Document, Segment
 from penchant.runs.recipe import load_recipe
+from penchant.text.tokenizer import Tokenizer
 
 MADE = ("signals", "tasks", "objectives", "rewards", "algorithms")
 PLUGINS = [(kind, name) for kind in (*MADE, "stages", "commands", "metrics") for name in registry.names(kind)]
@@ -125,14 +131,53 @@ def _build(kind, name, options):
 
 
 @pytest.mark.parametrize("name", registry.names("objectives"))
-def test_objectives_are_built(name):
-    """An objective names its quantities, and has `totals` and `loss`."""
+def test_objectives_are_built_and_give_sums(name):
+    """An objective's terms are sums with a gradient, one for each total, and a batch may be cut between sequences."""
     module = registry.load("objectives", name)
-    options = module.Options() if hasattr(module, "Options") else None
-    objective = module.build(options, Context())
+    objective = module.build(module.Options() if hasattr(module, "Options") else None, Context())
+    config = DecoderConfig(vocab_size=20, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
+                           num_attention_heads=2, num_key_value_heads=2, initializer_range=0.3)  # fmt: skip
+    model = Decoder(config).initialise(0)
+    random = np.random.default_rng(0)
+    rows = [random.integers(0, 20, n) for n in (5, 9, 4)]
+    columns = {column: [random.normal(size=len(row)) for row in rows] for column in getattr(objective, "needs", ())}
+    whole = next_token_batch(rows, columns=columns)
+    parts = [next_token_batch([row], columns={k: [v[i]] for k, v in columns.items()}) for i, row in enumerate(rows)]
     assert objective.quantities
-    assert callable(objective.totals)
-    assert callable(objective.loss)
+    sums = []
+    for batches in ([whole], parts):
+        totals = objective.totals(batches)
+        terms = [objective.loss(quantities(model, batch, objective.quantities), batch) for batch in batches]
+        assert all(term.keys() == totals.keys() for term in terms)
+        assert all(total > 0 and math.isfinite(total) for total in totals.values())
+        sums.append(sum(term.sum / totals[key] for one in terms for key, term in one.items()))
+    assert sums[0].requires_grad
+    assert float(sums[0].detach()) == pytest.approx(float(sums[1].detach()), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", registry.names("objectives"))
+def test_objectives_keep_the_text(name):
+    """What an objective makes of a document holds its text, and nothing but control tokens that it names besides."""
+    module = registry.load("objectives", name)
+    tokenizer = Tokenizer.train(list(TEXTS.values()), 300)
+    context = Context(tokenizer=tokenizer, data={"signals": {"style": {"quantiles": {"0.5": 0.0}}}})
+    objective = module.build(module.Options() if hasattr(module, "Options") else None, context)
+    if not hasattr(objective, "transform"):
+        return
+    text = TEXTS["python"] * 9
+    ends = tuple(i + 1 for i, character in enumerate(text) if character == "\n")
+    document = Document("a.py", text, ends, {"style": tuple(float(-(i % 2)) for i in range(len(ends)))})
+    for heldout in (False, True):
+        found = [objective.transform(document, number, heldout) for number in (0, 0, 1)]
+        assert (found[0].ids == found[1].ids).all()
+        if heldout:
+            assert (found[0].ids == found[2].ids).all()
+        for one in filter(None, found):
+            assert one.control.dtype == bool
+            assert {len(one.ids), *map(len, one.columns.values())} == {len(one.control)}
+            assert tokenizer.decode(one.ids[~one.control].tolist()) == text
+            known = {tokenizer.control_ids[control] for control in getattr(objective, "control", ())}
+            assert set(one.ids[one.control].tolist()) <= known
 
 
 @pytest.mark.parametrize("name", registry.names("recipes"))

@@ -7,18 +7,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from penchant.records import Batch, Completion, Document, Prompt, Segment
+from penchant.records import Batch, Completion, Document, Encoded, Prompt, Segment
 
-__all__ = ["Context", "Judgement", "Mark", "Measure", "Objective", "Reward", "Signal", "Source", "Spot", "Task", "Term"]
+__all__ = [
+    "Context",
+    "Judgement",
+    "Mark",
+    "Measure",
+    "Objective",
+    "Reward",
+    "Signal",
+    "Source",
+    "Spot",
+    "Task",
+    "Term",
+    "Transform",
+]
 
 
 @dataclass(frozen=True)
 class Context:
-    """What `build(options, context)` is handed; a plug-in reaches for nothing else."""
+    """What `build(options, context)` is handed; a plug-in reaches for nothing else.
+
+    `data` is the summary of the prepared data (quantiles of scores by signal, ...), where there are any.
+    """
 
     seed: int = 0
     tokenizer: Any = None
     task: Task | None = None
+    data: Mapping[str, Any] = field(default_factory=dict)
     build: Callable[[str, str, Mapping[str, Any]], Any] | None = None  # kind, name, options -> plug-in
 
 
@@ -105,13 +122,30 @@ class Term:
 
 
 class Objective(Protocol):
-    """`objectives/NAME.py`: asks for quantities, returns sums; the loop divides once by the totals of all batches."""
+    """`objectives/NAME.py`: asks for quantities, returns sums; the loop divides once by the totals of all batches.
+
+    An objective may also have:
+        `transform(document, number, heldout) -> Encoded | None` (see `Transform`): how pretraining sees a document;
+        by default its plain tokens.
+        `control`: names of the control tokens that it teaches, the wanted one first.
+        `needs`: columns of a batch without which it has no loss.
+    """
 
     quantities: tuple[str, ...]
 
     def totals(self, batches: Sequence[Batch]) -> dict[str, float]: ...
 
     def loss(self, quantities: Mapping[str, Any], batch: Batch) -> dict[str, Term]: ...
+
+
+class Transform(Protocol):
+    """From a document to the tokens that a model is trained on; None leaves it out.
+
+    `number` is the document's place in its split (to draw from a stream of its own); `heldout`: for the held-out loss,
+    where nothing is left to chance.
+    """
+
+    def __call__(self, document: Document, number: int, heldout: bool) -> Encoded | None: ...
 
 
 class Source(Protocol):

@@ -3,34 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import ModuleType
 from typing import Any
 
 from penchant import registry
 from penchant.contracts import Context
 from penchant.errors import InputError
 
-__all__ = ["build_context", "plug"]
+__all__ = ["build_context", "checked", "plug"]
 
 
 def plug(kind: str, entry: Mapping[str, Any], context: Context) -> Any:
     """Build the plug-in of a recipe entry `{name, ...options}`.
 
     Raises:
-        InputError: an option is unknown or has the wrong type.
+        InputError: there is no such plug-in; an option is unknown or has the wrong type.
+    """
+    module, options = checked(kind, entry)
+    return module.build(options, context)
+
+
+def checked(kind: str, entry: Mapping[str, Any]) -> tuple[ModuleType, Any]:
+    """The module of a recipe entry `{name, ...options}` and its options (None, if it takes none).
+
+    Raises:
+        InputError: as `plug`.
     """
     from pydantic import ValidationError
 
     name = entry["name"]
     module = registry.load(kind, name)
+    given = {k: v for k, v in entry.items() if k not in ("name", "weight")}
+    what = f"{kind.removesuffix('s')} {name}"
+    if not hasattr(module, "Options"):
+        if given:
+            raise InputError(f"{what} takes no options, not {', '.join(given)}", "leave them out")
+        return module, None
     try:
-        options = module.Options(**{k: v for k, v in entry.items() if k not in ("name", "weight")})
+        return module, module.Options(**given)
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(
-            f"{kind.removesuffix('s')} {name}: option {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"{what}: option {'.'.join(map(str, first['loc']))}: {first['msg']}",
             f"its options are {', '.join(module.Options.model_fields) or 'none'}",
         ) from error
-    return module.build(options, context)
 
 
 def build_context(seed: int, tokenizer: Any, task: Mapping[str, Any]) -> Context:

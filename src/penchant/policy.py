@@ -10,54 +10,42 @@ import numpy as np
 
 from penchant import registry
 from penchant.contracts import Context
-from penchant.errors import InputError
 from penchant.models.decoder import Decoder
 from penchant.models.load import load_model
 from penchant.models.quantities import sequence_logprobs
 from penchant.records import Segment
 from penchant.runs.layout import published
 from penchant.sampling.engine import generate
-from penchant.text.control import insertions
-from penchant.text.segment import segment_ends
+from penchant.text.conditioning import Conditioning
 from penchant.text.tokenizer import Tokenizer
 
 __all__ = ["Policy", "load"]
 
 
-def _lines(text: str) -> list[str]:
-    """Lines with their newline, cut as `prepare` cuts them (a form feed is no end of a line)."""
-    ends = segment_ends(text, "line")
-    return [text[a:b] for a, b in zip((0, *ends[:-1]), ends, strict=False)]
-
-
 class Policy:
-    """A decoder and its tokenizer."""
+    """A decoder, its tokenizer, and what it was trained on (`layout`: control tokens, and what they lead)."""
 
     def __init__(self, model: Decoder, tokenizer: Tokenizer, folder: Path):
         self.model, self.tokenizer, self.folder = model, tokenizer, folder
+        self.layout = Conditioning.load(folder, tokenizer)
 
     def _prompt(self, text: str, ask: str | None) -> list[int]:
-        """Ids of a prompt; with `ask`, each line is led by the control token, as in training."""
+        """Ids of a prompt; with `ask`, each segment is led by the control token, as in training."""
         head = [self.tokenizer.eos_id]
         if ask is None:
             return head + self.tokenizer.encode(text)
         control = self.control(ask)
-        for line in _lines(text):
-            head += [control, *self.tokenizer.encode(line)]
-        return head if text and not text.endswith("\n") else [*head, control]
+        for segment in self.layout.pieces(text):
+            head += [control, *self.tokenizer.encode(segment)]
+        return head if text and head[-1] not in self.layout.after else [*head, control]
 
     def control(self, ask: str) -> int:
         """The id of a control token.
 
         Raises:
-            InputError: the tokenizer has no such token.
+            InputError: the model was not trained with it.
         """
-        if ask not in self.tokenizer.control_ids:
-            raise InputError(
-                f"there is no control token {ask!r}",
-                f"ask for one of {', '.join(self.tokenizer.control_ids) or 'none'}",
-                file=self.folder,
-            )
+        self.layout.require(ask, self.folder)
         return self.tokenizer.control_ids[ask]
 
     def generate(
@@ -74,15 +62,14 @@ class Policy:
         """Sample `n` completions of each prompt; the texts come in the prompts' order, n in a row.
 
         Args:
-            ask: a control token (`good`, `bad`) that leads each line, in the prompt and while sampling.
+            ask: a control token (`good`, `bad`) that leads each segment (line, sentence or document, as in training),
+                in the prompt and while sampling.
 
         Raises:
             InputError: a prompt does not fit the context, or there is no such control token.
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         tokenizer = self.tokenizer
-        if ask is not None:
-            self.control(ask)
         found = generate(
             self.model,
             [self._prompt(text, ask) for text in texts for _ in range(n)],
@@ -92,7 +79,7 @@ class Policy:
             top_p=top_p,
             top_k=top_k,
             ban=[i for i in tokenizer.special_ids if i != tokenizer.eos_id],
-            insert=insertions(tokenizer, ask, "line"),
+            insert=self.layout.insertions(tokenizer, ask),
             seed=seed,
         )
         return [tokenizer.decode(list(s.ids)) for s in found]
@@ -103,14 +90,14 @@ class Policy:
         return sequence_logprobs(self.model, [head + self.tokenizer.encode(text) for text in texts])
 
     def score(self, texts: Sequence[str], signal: str = "style", **options: Any) -> list[list[float]]:
-        """What a preference signal says of each line of each text, higher is better."""
+        """What a preference signal says of each segment (cut as in training) of each text, higher is better."""
         module = registry.load("signals", signal)
         score = module.build(module.Options(**options), Context())
         found = []
         for text in texts:
-            lines = _lines(text)
-            starts = np.cumsum([0, *map(len, lines)])
-            found.append(score([Segment(line, int(start)) for line, start in zip(lines, starts, strict=False)]))
+            pieces = self.layout.pieces(text)
+            starts = np.cumsum([0, *map(len, pieces)])
+            found.append(score([Segment(piece, int(start)) for piece, start in zip(pieces, starts, strict=False)]))
         return found
 
 

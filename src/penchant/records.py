@@ -47,6 +47,21 @@ class Document:
         return [self.text[a:b] for a, b in zip(starts, self.ends, strict=True)]
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Encoded:
+    """A document (or a window of one) as a model is trained on it.
+
+    Attributes:
+        ids: int [T], control tokens included.
+        control: bool [T], True at control tokens, which are no targets and do not count as content.
+        columns: name -> float [T] by token (`weight`: of its loss; or what an objective asks for).
+    """
+
+    ids: np.ndarray
+    control: np.ndarray
+    columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """What a policy continues.

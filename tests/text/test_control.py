@@ -3,7 +3,7 @@ import pytest
 
 from penchant.errors import InputError
 from penchant.records import Document
-from penchant.text.control import encode_document, insertions, labels, resolve_threshold
+from penchant.text.control import encode_document, labels, resolve_threshold
 from penchant.text.segment import segment_ends
 from penchant.text.tokenizer import Tokenizer
 
@@ -58,10 +58,3 @@ def test_unknown_thresholds_name_the_known(threshold: str) -> None:
 def test_threshold_of_an_unknown_signal() -> None:
     with pytest.raises(InputError, match="there are style"):
         resolve_threshold(0, SUMMARY, "taste")
-
-
-def test_a_sampler_forces_tokens_only_where_training_had_them(tokenizer):
-    good = tokenizer.control_ids["good"]
-    assert insertions(tokenizer, "good", "line") == {tokenizer.newline_id: good}
-    assert insertions(tokenizer, "good", "sentence") == insertions(tokenizer, "good", "document") == {}
-    assert insertions(tokenizer, None, "line") == {}

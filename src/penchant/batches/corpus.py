@@ -11,20 +11,54 @@ from typing import Any
 
 import numpy as np
 
+from penchant.contracts import Transform
 from penchant.data.pack import cut_windows, next_token_batch
-from penchant.errors import DataRejected
-from penchant.records import Batch
+from penchant.errors import DataRejected, InputError
+from penchant.records import Batch, Document, Encoded
 from penchant.runtime.random import stream
+from penchant.text.control import encode_document
+from penchant.text.tokenizer import Tokenizer
 
-__all__ = ["Corpus", "windows_of"]
-
-Window = tuple[np.ndarray, np.ndarray]  # ids, keep
+__all__ = ["Corpus", "encode", "plain", "windows_of"]
 
 
-def windows_of(documents: Sequence[tuple[np.ndarray, np.ndarray]], context: int) -> list[Window]:
-    """All windows of encoded documents (ids, control mask), with at least one label each."""
-    found = [w for ids, control in documents for w in cut_windows(ids, control, context)]
-    return [(ids, keep) for ids, keep in found if keep[1:].any()]
+def plain(tokenizer: Tokenizer) -> Transform:
+    """A document's tokens as they are."""
+
+    def transform(document: Document, number: int, heldout: bool) -> Encoded:
+        return Encoded(*encode_document(document, tokenizer))
+
+    return transform
+
+
+def encode(documents: Sequence[Document], tokenizer: Tokenizer, transform: Transform, heldout: bool) -> list[Encoded]:
+    """Documents as tokens, an end token on both sides; those that the transform leaves out are not there.
+
+    Raises:
+        InputError: the transform gave arrays of different lengths, or columns to some documents alone.
+    """
+    found: list[Encoded] = []
+    for number, document in enumerate(documents):
+        one = transform(document, number, heldout)
+        if one is None or not len(one.ids):
+            continue
+        lengths = {len(one.ids), len(one.control), *map(len, one.columns.values())}
+        if len(lengths) > 1 or (found and found[0].columns.keys() != one.columns.keys()):
+            raise InputError(
+                "the objective's transform gave arrays of different lengths, or other columns than before",
+                "mend it: one entry a token, the same columns for each document",
+                file=document.source,
+            )
+        ids = np.pad(one.ids.astype(np.int32), 1, constant_values=tokenizer.eos_id)
+        columns = {name: np.pad(values, 1, mode="edge") for name, values in one.columns.items()}
+        found.append(Encoded(ids, np.pad(one.control, 1), columns))
+    return found
+
+
+def windows_of(documents: Sequence[Encoded], context: int) -> list[Encoded]:
+    """All windows of encoded documents, with at least one label each."""
+    found = [window for document in documents for window in cut_windows(document, context)]
+    return [window for window in found if not window.control[1:].all()]
 
 
 class Corpus:
@@ -36,14 +70,14 @@ class Corpus:
         micro_batch_size: windows of one micro-batch at most.
     """
 
-    def __init__(self, windows: Sequence[Window], content_tokens: int, micro_batch_size: int, seed: int):
+    def __init__(self, windows: Sequence[Encoded], content_tokens: int, micro_batch_size: int, seed: int):
         if not windows:
             raise DataRejected(
                 "no training text is left: every window has an empty loss mask",
                 "give more text, or check segment= and signal=",
             )
         self.windows, self.per_step, self.micro, self.seed = windows, content_tokens, micro_batch_size, seed
-        self.counts = np.array([int(keep[1:].sum()) for _, keep in windows])
+        self.counts = np.array([int((~window.control[1:]).sum()) for window in windows])
         self.taken = 0  # windows drawn so far
         self.content = 0  # content tokens drawn so far
         self._epoch, self._order = -1, np.zeros(0, np.int64)
@@ -67,7 +101,7 @@ class Corpus:
             self.taken += 1
             self.content += int(self.counts[chosen[-1]])
         groups = [chosen[a : a + self.micro] for a in range(0, len(chosen), self.micro)]
-        batches = [next_token_batch([self.windows[i][0] for i in g], [self.windows[i][1] for i in g]) for g in groups]
+        batches = [_batch([self.windows[i] for i in group]) for group in groups]
         return batches, {"content_tokens": self.content, "epoch": round(self.epochs, 4)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -77,3 +111,8 @@ class Corpus:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a position."""
         self.taken, self.content = state["taken"], state["content"]
+
+
+def _batch(windows: Sequence[Encoded]) -> Batch:
+    columns = {name: [window.columns[name] for window in windows] for name in windows[0].columns}
+    return next_token_batch([window.ids for window in windows], [~window.control for window in windows], columns)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from penchant.records import Batch
+from penchant.records import Batch, Encoded
 
 __all__ = ["cut_windows", "next_token_batch", "shared_prompt_batch"]
 
@@ -107,15 +107,12 @@ def shared_prompt_batch(
     )
 
 
-def cut_windows(ids: np.ndarray, control: np.ndarray, context: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def cut_windows(document: Encoded, context: int) -> list[Encoded]:
     """Cut one document into windows of at most `context` inputs, neighbours sharing one token.
 
     Every token but the first is a label in exactly one window. A remainder of fewer than 2 tokens is no window.
-
-    Args:
-        ids: int [n]; control: bool [n], True at control tokens.
-
-    Returns:
-        (ids, keep) pairs; keep is False at control tokens.
     """
-    return [(ids[a : a + context + 1], ~control[a : a + context + 1]) for a in range(0, len(ids) - 1, context)]
+    spans = [slice(a, a + context + 1) for a in range(0, len(document.ids) - 1, context)]
+    return [
+        Encoded(document.ids[s], document.control[s], {k: v[s] for k, v in document.columns.items()}) for s in spans
+    ]

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from penchant.errors import Stopped
 from penchant.files import read_json_lines, writing
 from penchant.records import Prompt
-from penchant.text.control import insertions
 from penchant.text.tokenizer import Tokenizer
 
 __all__ = ["Generate", "Sampling", "Written", "real", "sample", "stored"]
@@ -36,14 +35,14 @@ class Written:
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a row is sampled; `ask` names the control token that leads each segment, None for none."""
+    """How a row is sampled; `insert` says what is forced after which token (control tokens that are asked for)."""
 
     ask: str | None
     temperature: float
     max_new_tokens: int
     n: int
     seed: int
-    segment: str = "line"
+    insert: Mapping[int, int] = field(default_factory=dict)
 
 
 def sample(
@@ -63,7 +62,6 @@ def sample(
     Raises:
         Stopped: a signal asked to.
     """
-    insert = insertions(tokenizer, how.ask, how.segment)
     ids = [prompt.ids for prompt in prompts for _ in range(how.n)]
     found: list[Written] = []
     for first in range(0, len(ids), AT_ONCE):
@@ -75,7 +73,7 @@ def sample(
             end=(tokenizer.eos_id,),
             temperature=how.temperature,
             ban=tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id),
-            insert=insert,
+            insert=dict(how.insert),
             seed=how.seed,
             first=first,
         ):

@@ -44,10 +44,13 @@ class PolicyGradient:
     """Sums over the tokens that earn credit, divided once by their number in the whole step."""
 
     quantities = ("logprobs", "entropy")
+    needs: tuple[str, ...] = ("advantages", "rollout_logprobs")
 
     def __init__(self, options: Options):
         self.beta, self.low = options.beta, options.epsilon
         self.high = options.epsilon if options.epsilon_high is None else options.epsilon_high
+        if self.beta:
+            self.needs = (*self.needs, "reference_logprobs")
 
     def totals(self, batches: Sequence[Batch]) -> dict[str, float]:
         """Tokens that earn credit, for both components."""
@@ -55,8 +58,8 @@ class PolicyGradient:
         return {"policy": count, "kl": count / self.beta if self.beta else count}
 
     def loss(self, quantities: Mapping[str, Tensor], batch: Batch) -> dict[str, Term]:
-        """Columns asked for: `advantages`, `rollout_logprobs`; `reference_logprobs` where beta > 0;
-        `old_logprobs` where a rollout is used more than once (else the policy's own, detached).
+        """Besides the columns of `needs`, `old_logprobs` where a rollout is used more than once (else the policy's own,
+        detached).
         """
         logp = quantities["logprobs"]
         t = tensors(batch, logp.device)

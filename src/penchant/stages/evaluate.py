@@ -22,6 +22,7 @@ from penchant.files import read_json, stable_hash, write_json
 from penchant.plugins import build_context
 from penchant.records import Document, Prompt
 from penchant.runtime.random import stream
+from penchant.text.conditioning import Conditioning
 from penchant.text.control import encode_document, labels, resolve_threshold
 from penchant.text.prompts import make_prompt
 from penchant.text.tokenizer import Tokenizer
@@ -82,10 +83,11 @@ class Machine:
 
 @dataclass(frozen=True)
 class _Model:
-    """A model of the inputs: where it is, its tokenizer, and how to open it (once, and only if needed)."""
+    """A model of the inputs: its place, tokenizer and training layout, and how to open it (once, if needed)."""
 
     folder: Path
     tokenizer: Tokenizer
+    layout: Conditioning
     opened: Callable[[], Machine]
 
 
@@ -143,22 +145,23 @@ class _Evaluation:
     context: StageContext
     open_model: Callable[[Path, str], Machine]
     threshold: float = 0.0
-    segment: str = "line"
     documents: list[Document] = field(default_factory=list)
     cached: dict[int, list[str]] = field(default_factory=dict)
 
     def run(self) -> dict[str, Any]:
         o, data = self.options, self.context.inputs["data"]
         self._check_rows()
-        self.models = {role: self._model(role) for role in dict.fromkeys(row.model for row in o.models.values())}
-        self._check_asks()
+        summary = read_json(data / "summary.json") if (data / "summary.json").is_file() else {}
+        segment = summary.get("segment", "line")
+        self.models = {
+            role: self._model(role, segment) for role in dict.fromkeys(row.model for row in o.models.values())
+        }
+        self._check_asks(segment)
         self.documents = read_documents(data / f"{o.split}.parquet")
         if not self.documents:
             raise DataRejected(f"the {o.split} split is empty", "give more documents", file=data / f"{o.split}.parquet")
         if any(row.ask for row in o.models.values()):
-            summary = read_json(data / "summary.json")
             self.threshold = resolve_threshold(o.threshold, summary, o.signal)
-            self.segment = summary.get("segment", "line")
         tokenizer = next(iter(self.models.values())).tokenizer
         task = build_context(self.context.seed, tokenizer, o.task).task
         assert task is not None
@@ -198,15 +201,13 @@ class _Evaluation:
         if len({_suffix(o.temperatures, t) for t in o.temperatures}) < len(o.temperatures):
             raise InputError("temperatures repeat", "give each once")
 
-    def _check_asks(self) -> None:
+    def _check_asks(self, segment: str) -> None:
         for name, row in self.options.models.items():
-            known = self.models[row.model].tokenizer.control_ids
-            if row.ask is not None and row.ask not in known:
-                raise InputError(
-                    f"models.{name}: no control token {row.ask!r}", f"there are {', '.join(known) or 'none'}"
-                )
+            if row.ask is not None:
+                self.models[row.model].layout.require(row.ask, f"models.{name}")
+                self.models[row.model].layout.require_segment(segment, f"models.{name}")
 
-    def _model(self, role: str) -> _Model:
+    def _model(self, role: str, segment: str) -> _Model:
         if role not in self.context.inputs:
             known = ", ".join(r for r in self.context.inputs if r != "data") or "none"
             raise InputError(f"no input {role!r} for a model", f"the stage's inputs are {known}")
@@ -219,7 +220,8 @@ class _Evaluation:
                 opened.append(self.open_model(folder, self.options.device))
             return opened[0]
 
-        return _Model(folder, Tokenizer.load(folder), open_once)
+        tokenizer = Tokenizer.load(folder)
+        return _Model(folder, tokenizer, Conditioning.load(folder, tokenizer, segment), open_once)
 
     def _stop(self) -> None:
         if number := self.context.stop():
@@ -282,9 +284,21 @@ class _Evaluation:
         model = self.models[row.model]
         # Rows share their random numbers, so that their differences are less of chance; best-of has its own.
         seed = int(stable_hash(["evaluate", self.context.seed, n])[:8], 16)
-        how = Sampling(row.ask, temperature, self.options.max_new_tokens, n, seed, self.segment)
+        insert = model.layout.insertions(model.tokenizer, row.ask)
+        how = Sampling(row.ask, temperature, self.options.max_new_tokens, n, seed, insert)
         weights = [stable_hash(path) for path in sorted(model.folder.glob("*.safetensors"))]
-        key = stable_hash([weights, [p.ids for p in prompts], how.ask, how.temperature, how.max_new_tokens, n, seed])
+        key = stable_hash(
+            [
+                weights,
+                [p.ids for p in prompts],
+                how.ask,
+                sorted(insert.items()),
+                how.temperature,
+                how.max_new_tokens,
+                n,
+                seed,
+            ]
+        )
 
         def make() -> list[Written]:
             def tell(done: int, wanted: int) -> None:

@@ -1,16 +1,17 @@
-"""Pretrain a decoder from scratch on prepared documents, with or without control tokens before each segment."""
+"""Pretrain a decoder from scratch on prepared documents, as an objective sees them (with control tokens, or plain)."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, field_validator
 
-from penchant import console, registry
-from penchant.batches.corpus import Corpus, windows_of
-from penchant.contracts import Context, StageContext
+from penchant import console
+from penchant.batches.corpus import Corpus, encode, plain, windows_of
+from penchant.contracts import Context, Objective, StageContext
 from penchant.data.pack import next_token_batch
 from penchant.data.store import read_documents
 from penchant.errors import DataRejected, InputError
@@ -18,13 +19,14 @@ from penchant.files import append_json_lines, read_json
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.models.quantities import quantities
-from penchant.records import Document
+from penchant.plugins import checked, plug
+from penchant.records import Document, Encoded
 from penchant.runs.recorder import StageRecorder
 from penchant.runtime.device import device_name, set_threads
 from penchant.runtime.precision import resolve_dtype
 from penchant.runtime.random import stream
 from penchant.sampling.engine import generate
-from penchant.text.control import encode_document, insertions, labels, resolve_threshold
+from penchant.text.conditioning import Conditioning, agreement, segment_closers
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer, OptimizerOptions
@@ -47,11 +49,13 @@ class ModelOptions(BaseModel, extra="forbid"):
 class Options(BaseModel, extra="forbid"):
     """How a decoder is pretrained."""
 
-    objective: Literal["mle", "conditional"] = "mle"
-    signal: str = "style"
-    threshold: float | str = 0.0
+    objective: str | dict[str, Any] = Field(
+        "mle", description="name (see `penchant list objectives`), path of a .py file, or {name, ...options}"
+    )
+    signal: str = Field("style", description="whose scores the objective goes by, where it goes by scores")
+    threshold: float | str = Field(0.0, description="score from which a segment is good, likewise; median, or qX")
     drop: float = Field(
-        0.05, ge=0, le=1, description="share of control tokens left out, so the model also writes without"
+        0.05, ge=0, le=1, description="share of control tokens left out, likewise, so the model also writes without"
     )
     steps: int = Field(1400, ge=1)
     batch_size: int = Field(16, ge=1, description="rows of `context` content tokens in one optimizer step")
@@ -69,52 +73,73 @@ class Options(BaseModel, extra="forbid"):
     trackers: list[TrackerName] = []
     project: str = "penchant"
 
+    @field_validator("objective")
+    @classmethod
+    def _known(cls, value: str | dict[str, Any]) -> str | dict[str, Any]:
+        if isinstance(value, dict) and not isinstance(value.get("name"), str):
+            raise ValueError("an objective with options needs a name: {name: ..., ...}")
+        try:
+            checked("objectives", value if isinstance(value, dict) else {"name": value})
+        except InputError as error:
+            raise ValueError(str(error)) from error
+        return value
 
-def _encode(
-    documents: list[Document], tokenizer: Tokenizer, options: Options, threshold: float, seed: int
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Documents as (ids, control mask), an end token on both sides, some control tokens left out."""
-    found = []
-    eos = np.array([tokenizer.eos_id], np.int32)
-    for number, document in enumerate(documents):
-        marks = labels(document, options.signal, threshold) if options.objective == "conditional" else None
-        ids, control = encode_document(document, tokenizer, marks)
-        if options.drop and marks is not None:
-            stay = ~control | (stream(seed, "drop", number).random(len(ids)) >= options.drop)
-            ids, control = ids[stay], control[stay]
-        edge = np.zeros(1, bool)
-        found.append((np.concatenate([eos, ids, eos]), np.concatenate([edge, control, edge])))
-    return found
+
+# Options of the stage that an objective which has them too takes over, unless its own entry says otherwise.
+_SHARED = ("signal", "threshold", "drop")
+
+
+def _objective(options: Options, context: Context) -> tuple[str, Objective]:
+    """The objective and its name."""
+    own = options.objective if isinstance(options.objective, dict) else {"name": options.objective}
+    module, _ = checked("objectives", own)
+    known = module.Options.model_fields if hasattr(module, "Options") else {}
+    objective = plug("objectives", {**{k: getattr(options, k) for k in _SHARED if k in known}, **own}, context)
+    unknown = [name for name in getattr(objective, "control", ()) if name not in context.tokenizer.control_ids]
+    if unknown:
+        raise InputError(f"the tokenizer has no control token {unknown[0]!r}", "train one that has it")
+    return own["name"], objective
+
+
+def _check_columns(name: str, objective: Objective, encoded: Sequence[Encoded]) -> None:
+    there = encoded[0].columns if encoded else {}
+    if missing := [column for column in getattr(objective, "needs", ()) if column not in there]:
+        raise InputError(
+            f"objective {name} needs {', '.join(missing)}, which a corpus does not give",
+            "take another (see `penchant list objectives`), or give it a transform that makes them",
+        )
 
 
 class HeldOut:
-    """The loss on held-out windows and a few samples, at each evaluation."""
+    """The loss on held-out windows and a few samples, at each evaluation.
+
+    Args:
+        documents: encoded as the objective sees held-out text.
+    """
 
     def __init__(
         self,
         model: Decoder,
         tokenizer: Tokenizer,
-        documents: list[Document],
+        documents: Sequence[Encoded],
         options: Options,
         context: StageContext,
-        threshold: float,
-        segment: str,
+        layout: Conditioning,
     ):
-        self.segment = segment
-        windows = windows_of(
-            _encode(documents, tokenizer, options.model_copy(update={"drop": 0.0}), threshold, 0), options.context
-        )
+        windows = windows_of(documents, options.context)
         order = stream(0, "heldout").permutation(len(windows))
         self.windows, content = [], 0
         for i in order:
             self.windows.append(windows[i])
-            content += int(windows[i][1][1:].sum())
+            content += int((~windows[i].control[1:]).sum())
             if content >= options.eval_tokens:
                 break
         if not self.windows:
             raise DataRejected("the validation split is empty", "give more documents, or a larger validation share")
         self.model, self.tokenizer, self.options, self.context = model, tokenizer, options, context
-        self.bytes = sum(len(tokenizer.decode(ids[1:][keep[1:]].tolist()).encode()) for ids, keep in self.windows)
+        self.layout = layout
+        texts = (tokenizer.decode(w.ids[1:][~w.control[1:]].tolist()) for w in self.windows)
+        self.bytes = sum(len(text.encode()) for text in texts)
 
     def __call__(self, step: int) -> dict[str, float]:
         """`eval_loss` (nats a content token) and `bits_per_byte` of the held-out text."""
@@ -124,7 +149,7 @@ class HeldOut:
         with torch.no_grad():
             for a in range(0, len(self.windows), 64):
                 part = self.windows[a : a + 64]
-                batch = next_token_batch([w[0] for w in part], [w[1] for w in part])
+                batch = next_token_batch([w.ids for w in part], [~w.control for w in part])
                 total -= float(quantities(self.model, batch, ("logprobs",))["logprobs"].double().sum())
                 count += len(batch.labels)
         self.sample(step)
@@ -135,11 +160,8 @@ class HeldOut:
         if not self.options.sample_tokens:
             return
         tokenizer = self.tokenizer
-        insert = None
-        prompt = [tokenizer.eos_id]
-        if self.options.objective == "conditional":
-            prompt.append(tokenizer.control_ids["good"])
-            insert = insertions(tokenizer, "good", self.segment)
+        ask = self.layout.control[0] if self.layout.control else None
+        prompt = [tokenizer.eos_id] + ([] if ask is None else [tokenizer.control_ids[ask]])
         ban = [i for i in tokenizer.special_ids if i != tokenizer.eos_id]
         found = generate(
             self.model,
@@ -148,7 +170,7 @@ class HeldOut:
             end=[tokenizer.eos_id],
             temperature=0.7,
             ban=ban,
-            insert=insert,
+            insert=self.layout.insertions(tokenizer, ask),
             seed=self.context.seed,
             first=step * 2,
         )
@@ -184,6 +206,35 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
     }
 
 
+def _layout(
+    objective: Objective, options: Options, data: Path, summary: Mapping[str, Any], tokenizer: Tokenizer
+) -> Conditioning:
+    """What is kept beside the model: control tokens, what they lead, and how a sampler can tell where that begins."""
+    segment, languages = summary.get("segment", "line"), summary.get("languages") or {"en": 1}
+    language = max(languages, key=lambda name: languages[name])
+    control = tuple(getattr(objective, "control", ()))
+    if not control:
+        return Conditioning((), segment, language, context=options.context)
+    after = segment_closers(read_documents(data / "train.parquet"), tokenizer, segment)
+    agrees = None
+    if segment == "sentence":
+        agrees = agreement(read_documents(data / "validation.parquet"), tokenizer, after)
+    return Conditioning(control, segment, language, after, agrees, options.context)
+
+
+def _encoded(
+    name: str, objective: Objective, tokenizer: Tokenizer, data: Path, context: StageContext
+) -> tuple[list[Encoded], list[Encoded]]:
+    """The documents of train and validation as the objective sees them."""
+    transform = getattr(objective, "transform", None) or plain(tokenizer)
+    documents: list[Document] = read_documents(data / "train.parquet")
+    train_documents = encode(documents, tokenizer, transform, heldout=False)
+    _check_columns(name, objective, train_documents)
+    if left_out := len(documents) - len(train_documents):
+        context.note(f"{context.name}: objective {name} leaves out {left_out} of {len(documents)} documents")
+    return train_documents, encode(read_documents(data / "validation.parquet"), tokenizer, transform, heldout=True)
+
+
 def run(options: Options, context: StageContext) -> dict[str, Any]:
     """Train in `context.folder`, going on from its newest checkpoint; publishes the best as `model/`.
 
@@ -198,32 +249,24 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
             file=context.inputs["tokenizer"],
         )
     summary = read_json(data / "summary.json")
-    threshold = 0.0
-    if options.objective == "conditional":
-        threshold = resolve_threshold(options.threshold, summary, options.signal)
+    name, objective = _objective(options, Context(context.seed, tokenizer, data=summary))
+    layout = _layout(objective, options, data, summary, tokenizer)
+    documents, validation = _encoded(name, objective, tokenizer, data, context)
     device = device_name(options.device)
     model = (
         Decoder(_config(options, tokenizer)).initialise(context.seed).to(device, resolve_dtype(options.dtype, device))
     )
-    documents = _encode(read_documents(data / "train.parquet"), tokenizer, options, threshold, context.seed)
-    source = Corpus(
-        windows_of(documents, options.context),
-        options.batch_size * options.context,
-        options.micro_batch_size,
-        context.seed,
-    )
-    validation = read_documents(data / "validation.parquet")
-    heldout = HeldOut(model, tokenizer, validation, options, context, threshold, summary.get("segment", "line"))
-    objective = registry.load("objectives", "mle").build(None, Context(seed=context.seed))
+    size = options.batch_size * options.context
+    source = Corpus(windows_of(documents, options.context), size, options.micro_batch_size, context.seed)
+    heldout = HeldOut(model, tokenizer, validation, options, context, layout)
     banned = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
-    recorder = StageRecorder(
-        context,
-        model,
-        tokenizer.save,
-        banned,
-        best="eval_loss",
-        hooks=hooks(options.trackers, context.folder, options.project, context.name, context.note),
-    )
+
+    def beside_model(folder: Path) -> None:
+        tokenizer.save(folder)
+        layout.save(folder)
+
+    trackers = hooks(options.trackers, context.folder, options.project, context.name, context.note)
+    recorder = StageRecorder(context, model, beside_model, banned, "eval_loss", trackers)
     the_plan = TrainingPlan(
         source, objective, options.steps, heldout, options.eval_steps, options.save_steps, options.on_not_finite
     )
@@ -238,6 +281,7 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         "epochs": round(source.epochs, 3),
         "best_eval_loss": recorder.best_value,
         "skipped_steps": skipped,
-        "objective": options.objective,
-        "threshold": threshold,
+        "objective": name,
+        "threshold": getattr(objective, "threshold", 0.0),
+        "documents": len(documents),
     }

@@ -24,7 +24,8 @@ from penchant.plugins import build_context, plug
 from penchant.runs.recorder import StageRecorder
 from penchant.runtime.device import device_name, set_threads
 from penchant.runtime.precision import resolve_dtype
-from penchant.text.control import insertions, resolve_threshold
+from penchant.text.conditioning import Conditioning
+from penchant.text.control import resolve_threshold
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer, OptimizerOptions
@@ -124,12 +125,18 @@ class Validation:
         return {"eval_reward": np.nan if none.all() else float(np.nanmean(scored.reward))}
 
 
-def _sampling(options: Options, tokenizer: Tokenizer, segment: str) -> Sampling:
+def _layout(options: Options, folder: Path, tokenizer: Tokenizer, segment: str) -> Conditioning:
+    """What the model was trained on, checked against what it is asked for and the data's segments."""
+    layout = Conditioning.load(folder, tokenizer, segment)
+    if options.ask is not None:
+        layout.require(options.ask, folder)
+        layout.require_segment(segment, folder)
+    return layout
+
+
+def _sampling(options: Options, tokenizer: Tokenizer, layout: Conditioning) -> Sampling:
     """How the policy is sampled: control tokens are forced where a new segment begins, and never chosen."""
-    if options.ask is not None and options.ask not in tokenizer.control_ids:
-        known = ", ".join(tokenizer.control_ids) or "none"
-        raise InputError(f"the model knows no token {options.ask!r}", f"set ask= to one of {known}, or null")
-    insert = insertions(tokenizer, options.ask, segment)
+    insert = layout.insertions(tokenizer, options.ask)
     ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
     return Sampling(options.max_completion_length, options.temperature, (tokenizer.eos_id,), ban, insert)
 
@@ -173,13 +180,14 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     device = device_name(options.device)
     model = load_model(folder, resolve_dtype(options.dtype, device), device)
     _check(options, model, tokenizer)
+    segment = read_json(context.inputs["data"] / "summary.json").get("segment", "line")
+    layout = _layout(options, folder, tokenizer, segment)
     plugins = build_context(context.seed, tokenizer, options.task)
     assert plugins.task is not None
     advantages, objective = plug("algorithms", {"name": options.algorithm, **options.algorithm_options}, plugins)
     reference = copy.deepcopy(model).requires_grad_(False) if getattr(objective, "beta", 0) else None
     sets = _prompt_sets(options, context.inputs["data"], tokenizer, plugins.task, context.seed)
-    segment = read_json(context.inputs["data"] / "summary.json").get("segment", "line")
-    sampling = _sampling(options, tokenizer, segment)
+    sampling = _sampling(options, tokenizer, layout)
     rewards = _rewards(options, plugins)
     source = Rollouts(
         *(model, reference, tokenizer, plugins.task, sets["train"], rewards, advantages, sampling),
@@ -199,7 +207,12 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         context.note(f"{context.name}: {there} validation prompts, not {options.eval_prompts}: there are no more")
     best = "-eval_reward" if options.keep == "best" else None
     trackers = hooks(options.trackers, context.folder, options.project, context.name, context.note)
-    recorder = StageRecorder(context, model, tokenizer.save, sampling.ban, best, trackers)
+
+    def beside_model(to: Path) -> None:
+        tokenizer.save(to)
+        layout.save(to)
+
+    recorder = StageRecorder(context, model, beside_model, sampling.ban, best, trackers)
     every = (options.eval_steps, options.save_steps, options.on_not_finite)
     the_plan = TrainingPlan(source, objective, options.steps, validation, *every)
     optimizer = Optimizer(model, options.optimizer, options.steps)

@@ -11,7 +11,7 @@ from penchant.errors import InputError
 from penchant.records import Document
 from penchant.text.tokenizer import Tokenizer
 
-__all__ = ["BAD", "GOOD", "encode_document", "insertions", "labels", "resolve_threshold"]
+__all__ = ["BAD", "GOOD", "encode_document", "labels", "resolve_threshold"]
 
 GOOD, BAD = "good", "bad"
 
@@ -49,17 +49,6 @@ def resolve_threshold(threshold: float | str, summary: Mapping[str, Any], signal
         f"threshold {threshold!r} is neither a number nor a quantile of {signal}",
         f'give a number, "median", or one of {", ".join(f"q{key}" for key in quantiles)}',
     )
-
-
-def insertions(tokenizer: Tokenizer, ask: str | None, segment: str) -> dict[int, int]:
-    """What a sampler forces after which token, so that text is led as it was in training: `{newline: good}` by line.
-
-    Nothing for whole documents (led once, by the prompt), nor for sentences, whose end no token tells: there only the
-    prompt's own segments are led.
-    """
-    if ask is None or segment != "line" or tokenizer.newline_id is None:
-        return {}
-    return {tokenizer.newline_id: tokenizer.control_ids[ask]}
 
 
 def labels(document: Document, signal: str, threshold: float) -> list[str]:

@@ -1,0 +1,150 @@
+"""How a model's text was laid out in training, kept beside it as `penchant.json`, so that it is asked in the same way.
+
+A sampler can force a control token only after a token. A line ends with the newline, a token of its own: exact. Of
+sentences, the tokens that mostly stand last in one (a lone space, a newline, a Chinese full stop) are learned from the
+training texts; `agreement` says how well they tell where sentences of the validation texts end.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penchant.errors import CorruptCheckpoint, InputError
+from penchant.files import read_json, write_json
+from penchant.records import Document
+from penchant.text.control import encode_document
+from penchant.text.segment import UNITS, segment_ends
+from penchant.text.tokenizer import Tokenizer
+
+__all__ = ["FILE", "Conditioning", "agreement", "segment_closers"]
+
+FILE = "penchant.json"
+
+
+@dataclass(frozen=True)
+class Conditioning:
+    """What a model was trained on.
+
+    Attributes:
+        control: names of the control tokens that it knows, the wanted one first; empty: it was trained without.
+        segment: what a control token leads: "line", "sentence" or "document".
+        language: whose rules cut sentences.
+        after: ids of tokens after which a sampler forces a control token.
+        agreement: for sentences: `precision` (forced tokens that stand where a segment begins) and `recall` (segments
+            begun that a token is forced at), on the validation texts.
+        context: tokens seen at once in training, control tokens included; None: not known.
+    """
+
+    control: tuple[str, ...] = ()
+    segment: str = "line"
+    language: str = "en"
+    after: tuple[int, ...] = ()
+    agreement: Mapping[str, float] | None = None
+    context: int | None = None
+
+    @classmethod
+    def load(cls, folder: Path, tokenizer: Tokenizer, segment: str = "line") -> Conditioning:
+        """What stands beside a model; where nothing does, all of the tokenizer's control tokens and this segment.
+
+        Raises:
+            CorruptCheckpoint: the file is not ours.
+        """
+        if not (folder / FILE).is_file():
+            after = line_closers(tokenizer) if segment == "line" else ()
+            return cls(tuple(tokenizer.control_ids), segment, after=after)
+        try:
+            given = dict(read_json(folder / FILE))
+            found = cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
+            if found.segment not in UNITS:
+                raise ValueError(f"segment {found.segment!r}")
+            names, after = tuple(map(str, found.control)), tuple(map(int, found.after))  # of JSON's lists
+        except (TypeError, ValueError, InputError) as error:
+            problem = f"does not say how the model was trained ({error})"
+            raise CorruptCheckpoint(
+                problem, "restore it, or remove it (lines are then assumed)", file=folder / FILE
+            ) from None
+        return cls(names, found.segment, found.language, after, found.agreement, found.context)
+
+    def save(self, folder: Path) -> None:
+        """Write `penchant.json` into a model's folder."""
+        write_json(folder / FILE, json.loads(json.dumps(asdict(self))))
+
+    def require(self, ask: str, place: str | Path | None = None) -> None:
+        """Check that a control token was trained.
+
+        Raises:
+            InputError: it was not.
+        """
+        if ask not in self.control:
+            mend = (
+                f"ask for {' or '.join(self.control)}" if self.control else "it was trained without any: leave ask out"
+            )
+            raise InputError(f"the model knows no control token {ask!r}", mend, file=place)
+
+    def require_segment(self, segment: str, place: str | Path | None = None) -> None:
+        """Check that data are cut as the model's were.
+
+        Raises:
+            InputError: they are not.
+        """
+        if segment != self.segment:
+            raise InputError(
+                f"the model's control tokens lead each {self.segment}, and the data are cut by {segment}",
+                f"prepare the data with data.segment={self.segment}",
+                file=place,
+            )
+
+    def pieces(self, text: str) -> list[str]:
+        """A text's segments, as training cut them."""
+        ends = segment_ends(text, self.segment, self.language)
+        return [text[a:b] for a, b in zip((0, *ends[:-1]), ends, strict=False)]
+
+    def insertions(self, tokenizer: Tokenizer, ask: str | None) -> dict[int, int]:
+        """What a sampler forces after which token, so that each segment is led as in training; nothing for no ask."""
+        return {} if ask is None else dict.fromkeys(self.after, tokenizer.control_ids[ask])
+
+
+def line_closers(tokenizer: Tokenizer) -> tuple[int, ...]:
+    """The newline's token, where it has one of its own."""
+    return () if tokenizer.newline_id is None else (tokenizer.newline_id,)
+
+
+def segment_closers(documents: Sequence[Document], tokenizer: Tokenizer, segment: str) -> tuple[int, ...]:
+    """Ids of the tokens after which a segment begins: the newline for lines, none for whole documents.
+
+    For sentences, those after which one begins in at least half of all cases (and twice at least).
+    """
+    if segment != "sentence":
+        return line_closers(tokenizer) if segment == "line" else ()
+    seen, closing = _counts(documents, tokenizer)
+    return tuple(int(i) for i in np.flatnonzero((closing >= 2) & (2 * closing >= seen)))
+
+
+def agreement(documents: Sequence[Document], tokenizer: Tokenizer, after: Sequence[int]) -> dict[str, float]:
+    """How well tokens tell where segments begin: `precision`, `recall`, and the number of `boundaries` looked at."""
+    seen, closing = _counts(documents, tokenizer)
+    chosen = list(after)
+    hits, total = int(closing[chosen].sum()), int(closing.sum())
+    return {
+        "precision": hits / max(1, int(seen[chosen].sum())),
+        "recall": hits / max(1, total),
+        "boundaries": total,
+    }
+
+
+def _counts(documents: Sequence[Document], tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
+    """For each token, int [vocabulary]: how often another one follows, and how often a new segment does."""
+    seen, closing = (np.zeros(tokenizer.vocab_size, np.int64) for _ in range(2))
+    some: Any = next(iter(tokenizer.control_ids))
+    for document in documents:
+        ids, control = encode_document(document, tokenizer, [some] * len(document.ends))
+        before = ids[:-1][~control[:-1]]
+        np.add.at(seen, before, 1)
+        np.add.at(closing, ids[:-1][~control[:-1] & control[1:]], 1)
+    return seen, closing
