@@ -64,14 +64,15 @@ def test_labels_are_the_chosen_tokens_that_earn_credit_with_the_samplers_logprob
     rollouts = source(tokenizer, tmp_path)
     batches, stats = rollouts.next(0)
     special = set(tokenizer.special_ids) - {tokenizer.eos_id}
-    assert sum(len(b.lengths) for b in batches) == 12
+    assert sum(len(set(b.unit)) for b in batches) == 12
+    assert sum(len(b.inputs) for b in batches) < sum(len(b.labels) for b in batches) + 12 * 20  # prompts are shared
     assert 0 < stats["completions/judged_share"] < 1
     for batch in batches:
         assert not set(batch.labels.tolist()) & special
         found = quantities(rollouts.model, batch, ("logprobs",))["logprobs"].detach().numpy()
         assert np.abs(found - batch.columns["rollout_logprobs"]).mean() < 1e-5
         np.testing.assert_allclose(found, batch.columns["reference_logprobs"], atol=1e-5)
-        for unit in range(len(batch.lengths)):
+        for unit in set(batch.unit):
             ids = batch.labels[batch.unit == unit].tolist()
             starts = [len(tokenizer.decode(ids[:n])) for n in range(len(ids))]
             assert max(starts[:-1]) < 3 <= starts[-1]  # the last is the token that ended the judged part
@@ -100,7 +101,7 @@ def test_completions_without_a_verdict_are_counted_and_left_out(tokenizer, tmp_p
     batches, stats = rollouts.next(0)
     assert stats["rewards/masked"] == stats["rewards/some/masked"] == 6
     assert stats["rewards/some/failed"] == 0
-    assert sum(len(b.lengths) for b in batches) == 6
+    assert sum(len(set(b.unit)) for b in batches) == 6
     assert all(np.isfinite(b.columns["advantages"]).all() for b in batches)
 
 

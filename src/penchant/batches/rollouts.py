@@ -16,7 +16,7 @@ from penchant.batches.prompts import PromptSet
 from penchant.batches.saved import batch_from_state, batch_state
 from penchant.batches.scoring import Scored, refuse_failures, score
 from penchant.contracts import Judgement, Reward, Task
-from penchant.data.pack import next_token_batch
+from penchant.data.pack import completion_batch
 from penchant.errors import DataRejected
 from penchant.files import append_json_lines, writing
 from penchant.models.decoder import Decoder
@@ -145,22 +145,27 @@ class Rollouts:
         advantages: np.ndarray,
     ) -> list[Batch]:
         """Batches whose labels are the chosen tokens that earn credit; reference log-probs filled in."""
-        chosen = [
-            i for i, c in enumerate(completions) if self._credit(c, judgements[i]).any() and not np.isnan(advantages[i])
-        ]
-        chosen.sort(key=lambda i: (len(prompts[i].ids) + len(completions[i].ids), i))
+        credit = [self._credit(c, j) for c, j in zip(completions, judgements, strict=True)]
+        chosen = [i for i, c in enumerate(credit) if c.any() and not np.isnan(advantages[i])]
+        length = [len(p.ids) + len(c.ids) for p, c in zip(prompts, completions, strict=True)]
+        longest = [max(length[g : g + self.samples]) for g in range(0, len(length), self.samples)]
+        # a group stays together, since its prompt is computed once; groups of like length together
+        chosen.sort(key=lambda i: (longest[i // self.samples], i // self.samples, length[i], i))
         batches = []
         for a in range(0, len(chosen), self.micro):
-            group = chosen[a : a + self.micro]
-            ids, keep, gain, old = [], [], [], []
-            for i in group:
-                head = len(prompts[i].ids)
-                ids.append(np.array([*prompts[i].ids, *completions[i].ids], np.int64))
-                keep.append(np.concatenate([np.zeros(head, bool), self._credit(completions[i], judgements[i])]))
-                gain.append(np.full(len(ids[-1]), advantages[i], np.float32))
-                old.append(np.concatenate([np.zeros(head, np.float32), completions[i].logprobs]))
-            columns = {"advantages": gain, "rollout_logprobs": old}
-            batch = next_token_batch(ids, keep, columns, self.sampling.temperature, self.sampling.ban)
+            part = chosen[a : a + self.micro]
+            batch = completion_batch(
+                [prompts[i].ids for i in part],
+                [completions[i].ids for i in part],
+                [credit[i] for i in part],
+                {
+                    "advantages": [np.full(len(credit[i]), advantages[i], np.float32) for i in part],
+                    "rollout_logprobs": [completions[i].logprobs for i in part],
+                },
+                shared=getattr(self.model, "shares_prompts", False),
+                temperature=self.sampling.temperature,
+                banned=self.sampling.ban,
+            )
             if self.reference is not None:
                 batch = self._with_logprobs(self.reference, "reference_logprobs", batch)
             batches.append(batch)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from penchant.records import Batch, Encoded
 
-__all__ = ["cut_windows", "next_token_batch", "shared_prompt_batch"]
+__all__ = ["completion_batch", "cut_windows", "next_token_batch", "shared_prompt_batch"]
 
 
 def next_token_batch(
@@ -43,6 +44,48 @@ def next_token_batch(
         labels, at, unit = labels[kept], at[kept], unit[kept]
         flat = {k: v[kept] for k, v in flat.items()}
     return Batch(inputs, positions, lengths, labels, at, unit, flat, temperature, banned)
+
+
+def completion_batch(
+    prompts: Sequence[tuple[int, ...]],
+    completions: Sequence[tuple[int, ...]],
+    keep: Sequence[np.ndarray],
+    columns: Mapping[str, Sequence[np.ndarray]],
+    *,
+    shared: bool,
+    temperature: float = 1.0,
+    banned: tuple[int, ...] = (),
+) -> Batch:
+    """A batch in which the tokens of completions are asked for, each given its prompt.
+
+    Args:
+        prompts, completions: token ids, at least 1 each.
+        keep: bool [n] for each completion, False where that token is no label.
+        columns: name -> float [n] for each completion.
+        shared: a prompt that several completions in a row have stands once.
+    """
+    if not shared:
+        heads = [len(p) for p in prompts]
+        return next_token_batch(
+            [np.array([*p, *c], np.int64) for p, c in zip(prompts, completions, strict=True)],
+            [np.concatenate([np.zeros(n, bool), k]) for n, k in zip(heads, keep, strict=True)],
+            {
+                name: [np.concatenate([np.zeros(n, np.float32), v]) for n, v in zip(heads, values, strict=True)]
+                for name, values in columns.items()
+            },
+            temperature,
+            banned,
+        )
+    runs = [0] + [i for i in range(1, len(prompts)) if prompts[i] != prompts[i - 1]] + [len(prompts)]
+    spans = [slice(a, b) for a, b in itertools.pairwise(runs)]
+    return shared_prompt_batch(
+        [np.array(prompts[span.start], np.int64) for span in spans],
+        [[np.array(c, np.int64) for c in completions[span]] for span in spans],
+        [keep[span] for span in spans],
+        {name: [values[span] for span in spans] for name, values in columns.items()},
+        temperature,
+        banned,
+    )
 
 
 def shared_prompt_batch(

@@ -128,6 +128,8 @@ class Trunk(nn.Module):
 class Decoder(nn.Module):
     """The decoder; `hidden` gives states and `head` the matrix that turns them into logits."""
 
+    shares_prompts = True  # `forward` takes `prefix`
+
     def __init__(self, config: DecoderConfig):
         super().__init__()
         self.config = config

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <vector>
 typedef int64_t I;
 
 struct bf16 { uint16_t bits; };
@@ -82,9 +83,9 @@ void place_heads(T* flat, T* rows, const float* cosine, const float* sine, const
     for (I n = 0; n < entries; n++) {
         I t = token ? token[n] : n, s = place[n] / L, l = place[n] % L;
         const float* c = cosine ? cosine + t * half : nullptr; const float* z = sine + t * half;
-        for (I h = 0; h < heads; h++) {
-            T* f = flat + t * stride + h * width;
-            T* g = rows + (((s * (heads / group) + h / group) * L + l) * group + h % group) * width;
+        for (I m = 0; m < heads / group; m++) for (I j = 0; j < group; j++) {
+            T* f = flat + t * stride + (m * group + j) * width;
+            T* g = rows + (((s * (heads / group) + m) * L + l) * group + j) * width;
             const T* from = back ? g : f; T* to = back ? f : g;
             if (!c) { memcpy(to, from, width * sizeof(T)); continue; }
             float turn = back ? -1.0f : 1.0f;
@@ -105,6 +106,7 @@ static inline I seen_from(I to, I window, const I* start, I row) {
 // Softmax in place of scores [n, queries, keys]: query i stands at key first + i / group and sees the last `window` keys up
 // to itself (0: all), none before start[m / groups] (start null: all).
 void causal_softmax(T* scores, I n, I queries, I keys, I first, I group, I window, const I* start, I groups) {
+    std::vector<float> e(keys);
     for (I m = 0; m < n; m++) for (I i = 0; i < queries; i++) {
         T* row = scores + (m * queries + i) * keys;
         I to = first + i / group + 1, from = seen_from(to, window, start, m / groups);
@@ -112,10 +114,10 @@ void causal_softmax(T* scores, I n, I queries, I keys, I first, I group, I windo
 #pragma omp simd reduction(max : high)
         for (I j = from; j < to; j++) { float v = get(row[j]); high = v > high ? v : high; }
 #pragma omp simd reduction(+ : total)
-        for (I j = from; j < to; j++) total += fast_exp(get(row[j]) - high);
+        for (I j = from; j < to; j++) { e[j] = fast_exp(get(row[j]) - high); total += e[j]; }
         float scale = 1.0f / total;
 #pragma omp simd
-        for (I j = from; j < to; j++) put(row[j], fast_exp(get(row[j]) - high) * scale);
+        for (I j = from; j < to; j++) put(row[j], e[j] * scale);
         memset(row, 0, from * sizeof(T)); memset(row + to, 0, (keys - to) * sizeof(T));
     }
 }
