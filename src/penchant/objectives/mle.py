@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
-from torch import Tensor
 
 from penchant.contracts import Context, Term
-from penchant.models.quantities import tensors
 from penchant.records import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Mle", "Options", "build"]
 
@@ -35,6 +36,8 @@ class Mle:
         """The sum of negative log-probs in nats."""
         nll = -quantities["logprobs"]
         if "weight" in batch.columns:
+            from penchant.models.quantities import tensors
+
             nll = nll * tensors(batch, nll.device)["columns.weight"]
         return {"nll": Term(nll.sum(), float(len(batch.labels)))}
 

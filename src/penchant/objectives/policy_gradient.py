@@ -8,15 +8,15 @@ Shao et al. 2024, eq. 3-4).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
 from pydantic import BaseModel
-from torch import Tensor
 
 from penchant.contracts import Context, Term
-from penchant.models.quantities import tensors
 from penchant.records import Batch
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 __all__ = ["Options", "PolicyGradient", "build", "clipped_surrogate", "k3"]
 
@@ -31,13 +31,13 @@ class Options(BaseModel, extra="forbid"):
 
 def clipped_surrogate(ratio: Tensor, advantages: Tensor, low: float, high: float) -> Tensor:
     """min(r A, clip(r, 1 - low, 1 + high) A), elementwise; ratio, advantages [N]."""
-    return torch.minimum(ratio * advantages, ratio.clamp(1 - low, 1 + high) * advantages)
+    return (ratio * advantages).minimum(ratio.clamp(1 - low, 1 + high) * advantages)
 
 
 def k3(logprobs: Tensor, reference: Tensor) -> Tensor:
     """exp(q - p) - 1 - (q - p), elementwise, never negative; its mean under p is KL(p || q)."""
     gap = reference - logprobs
-    return torch.expm1(gap) - gap
+    return gap.expm1() - gap
 
 
 class PolicyGradient:
@@ -61,11 +61,13 @@ class PolicyGradient:
         """Besides the columns of `needs`, `old_logprobs` where a rollout is used more than once (else the policy's own,
         detached).
         """
+        from penchant.models.quantities import tensors
+
         logp = quantities["logprobs"]
         t = tensors(batch, logp.device)
         n = float(len(batch.labels))
         old = t.get("columns.old_logprobs", logp.detach())
-        ratio = torch.exp(logp - old)
+        ratio = (logp - old).exp()
         gain = clipped_surrogate(ratio, t["columns.advantages"], self.low, self.high)
         outside = ((ratio < 1 - self.low) | (ratio > 1 + self.high)).float().sum()
         gap = (logp.detach() - t["columns.rollout_logprobs"]).abs().sum()

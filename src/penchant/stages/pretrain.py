@@ -2,35 +2,16 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from penchant import console
-from penchant.batches.corpus import Corpus, encode, plain, windows_of
-from penchant.contracts import Context, Objective, StageContext
-from penchant.data.pack import next_token_batch
-from penchant.data.store import read_documents
-from penchant.errors import DataRejected, InputError
-from penchant.files import append_json_lines, read_json
+from penchant.contracts import StageContext
+from penchant.errors import InputError
 from penchant.models.config import DecoderConfig
-from penchant.models.decoder import Decoder
-from penchant.models.quantities import quantities
-from penchant.plugins import checked, plug
-from penchant.records import Document, Encoded
-from penchant.runs.recorder import StageRecorder
-from penchant.runtime.device import device_name, set_threads
-from penchant.runtime.precision import resolve_dtype
-from penchant.runtime.random import stream
-from penchant.sampling.engine import generate
-from penchant.text.conditioning import Conditioning, agreement, segment_closers
-from penchant.text.tokenizer import Tokenizer
-from penchant.training.loop import TrainingPlan, train
-from penchant.training.optimizer import Optimizer, OptimizerOptions
-from penchant.training.trackers import TrackerName, hooks
+from penchant.plugins import checked
+from penchant.training.options import OptimizerOptions
+from penchant.training.trackers import TrackerName
 
 __all__ = ["ModelOptions", "Options", "plan", "run"]
 
@@ -85,111 +66,6 @@ class Options(BaseModel, extra="forbid"):
         return value
 
 
-# Options of the stage that an objective which has them too takes over, unless its own entry says otherwise.
-_SHARED = ("signal", "threshold", "drop")
-
-
-def _objective(options: Options, context: Context) -> tuple[str, Objective]:
-    """The objective and its name."""
-    own = options.objective if isinstance(options.objective, dict) else {"name": options.objective}
-    module, _ = checked("objectives", own)
-    known = module.Options.model_fields if hasattr(module, "Options") else {}
-    objective = plug("objectives", {**{k: getattr(options, k) for k in _SHARED if k in known}, **own}, context)
-    unknown = [name for name in getattr(objective, "control", ()) if name not in context.tokenizer.control_ids]
-    if unknown:
-        raise InputError(f"the tokenizer has no control token {unknown[0]!r}", "train one that has it")
-    return own["name"], objective
-
-
-def _check_columns(name: str, objective: Objective, encoded: Sequence[Encoded]) -> None:
-    there = encoded[0].columns if encoded else {}
-    if missing := [column for column in getattr(objective, "needs", ()) if column not in there]:
-        raise InputError(
-            f"objective {name} needs {', '.join(missing)}, which a corpus does not give",
-            "take another (see `penchant list objectives`), or give it a transform that makes them",
-        )
-
-
-class HeldOut:
-    """The loss on held-out windows and a few samples, at each evaluation.
-
-    Args:
-        documents: encoded as the objective sees held-out text.
-    """
-
-    def __init__(
-        self,
-        model: Decoder,
-        tokenizer: Tokenizer,
-        documents: Sequence[Encoded],
-        options: Options,
-        context: StageContext,
-        layout: Conditioning,
-    ):
-        windows = windows_of(documents, options.context)
-        order = stream(0, "heldout").permutation(len(windows))
-        self.windows, content = [], 0
-        for i in order:
-            self.windows.append(windows[i])
-            content += int((~windows[i].control[1:]).sum())
-            if content >= options.eval_tokens:
-                break
-        if not self.windows:
-            raise DataRejected("the validation split is empty", "give more documents, or a larger validation share")
-        self.model, self.tokenizer, self.options, self.context = model, tokenizer, options, context
-        self.layout = layout
-        texts = (tokenizer.decode(w.ids[1:][~w.control[1:]].tolist()) for w in self.windows)
-        self.bytes = sum(len(text.encode()) for text in texts)
-
-    def __call__(self, step: int) -> dict[str, float]:
-        """`eval_loss` (nats a content token) and `bits_per_byte` of the held-out text."""
-        import torch
-
-        total, count = 0.0, 0
-        with torch.no_grad():
-            for a in range(0, len(self.windows), 64):
-                part = self.windows[a : a + 64]
-                batch = next_token_batch([w.ids for w in part], [~w.control for w in part])
-                total -= float(quantities(self.model, batch, ("logprobs",))["logprobs"].double().sum())
-                count += len(batch.labels)
-        self.sample(step)
-        return {"eval_loss": total / count, "bits_per_byte": total / math.log(2) / max(1, self.bytes)}
-
-    def sample(self, step: int) -> None:
-        """Write two samples from nothing to samples.jsonl."""
-        if not self.options.sample_tokens:
-            return
-        tokenizer = self.tokenizer
-        ask = self.layout.control[0] if self.layout.control else None
-        prompt = [tokenizer.eos_id] + ([] if ask is None else [tokenizer.control_ids[ask]])
-        ban = [i for i in tokenizer.special_ids if i != tokenizer.eos_id]
-        found = generate(
-            self.model,
-            [prompt] * 2,
-            max_new_tokens=min(self.options.sample_tokens, self.options.context),
-            end=[tokenizer.eos_id],
-            temperature=0.7,
-            ban=ban,
-            insert=self.layout.insertions(tokenizer, ask),
-            seed=self.context.seed,
-            first=step * 2,
-        )
-        append_json_lines(
-            self.context.folder / "samples.jsonl",
-            [{"step": step, "prompt": "", "text": tokenizer.decode(list(s.ids)), "reward": None} for s in found],
-        )
-
-
-def _config(options: Options, tokenizer: Tokenizer) -> DecoderConfig:
-    return DecoderConfig(
-        vocab_size=tokenizer.vocab_size,
-        bos_token_id=tokenizer.eos_id,
-        eos_token_id=tokenizer.eos_id,
-        pad_token_id=tokenizer.pad_id,
-        **options.model.model_dump(),
-    )
-
-
 def plan(options: Options, context: StageContext) -> dict[str, Any]:
     """What a run would take: parameters, tokens, memory and disk in bytes, seconds expected."""
     vocabulary = 2048
@@ -206,82 +82,11 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
     }
 
 
-def _layout(
-    objective: Objective, options: Options, data: Path, summary: Mapping[str, Any], tokenizer: Tokenizer
-) -> Conditioning:
-    """What is kept beside the model: control tokens, what they lead, and how a sampler can tell where that begins."""
-    segment, languages = summary.get("segment", "line"), summary.get("languages") or {"en": 1}
-    language = max(languages, key=lambda name: languages[name])
-    control = tuple(getattr(objective, "control", ()))
-    if not control:
-        return Conditioning((), segment, language, context=options.context)
-    after = segment_closers(read_documents(data / "train.parquet"), tokenizer, segment)
-    agrees = None
-    if segment == "sentence":
-        agrees = agreement(read_documents(data / "validation.parquet"), tokenizer, after)
-    return Conditioning(control, segment, language, after, agrees, options.context)
-
-
-def _encoded(
-    name: str, objective: Objective, tokenizer: Tokenizer, data: Path, context: StageContext
-) -> tuple[list[Encoded], list[Encoded]]:
-    """The documents of train and validation as the objective sees them."""
-    transform = getattr(objective, "transform", None) or plain(tokenizer)
-    documents: list[Document] = read_documents(data / "train.parquet")
-    train_documents = encode(documents, tokenizer, transform, heldout=False)
-    _check_columns(name, objective, train_documents)
-    if left_out := len(documents) - len(train_documents):
-        context.note(f"{context.name}: objective {name} leaves out {left_out} of {len(documents)} documents")
-    return train_documents, encode(read_documents(data / "validation.parquet"), tokenizer, transform, heldout=True)
-
-
 def run(options: Options, context: StageContext) -> dict[str, Any]:
     """Train in `context.folder`, going on from its newest checkpoint; publishes the best as `model/`.
 
     Inputs: `data` (a prepare folder) and `tokenizer` (a tokenizer folder).
     """
-    set_threads(context.threads)
-    data, tokenizer = context.inputs["data"], Tokenizer.load(context.inputs["tokenizer"])
-    if tokenizer.pad_id == tokenizer.eos_id:
-        raise InputError(
-            "the pad token is the end token",
-            "give the tokenizer a pad token of its own",
-            file=context.inputs["tokenizer"],
-        )
-    summary = read_json(data / "summary.json")
-    name, objective = _objective(options, Context(context.seed, tokenizer, data=summary))
-    layout = _layout(objective, options, data, summary, tokenizer)
-    documents, validation = _encoded(name, objective, tokenizer, data, context)
-    device = device_name(options.device)
-    model = (
-        Decoder(_config(options, tokenizer)).initialise(context.seed).to(device, resolve_dtype(options.dtype, device))
-    )
-    size = options.batch_size * options.context
-    source = Corpus(windows_of(documents, options.context), size, options.micro_batch_size, context.seed)
-    heldout = HeldOut(model, tokenizer, validation, options, context, layout)
-    banned = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
+    from penchant.stages._pretrain import pretrain  # torch: only the process that trains needs it
 
-    def beside_model(folder: Path) -> None:
-        tokenizer.save(folder)
-        layout.save(folder)
-
-    trackers = hooks(options.trackers, context.folder, options.project, context.name, context.note)
-    recorder = StageRecorder(context, model, beside_model, banned, "eval_loss", trackers)
-    the_plan = TrainingPlan(
-        source, objective, options.steps, heldout, options.eval_steps, options.save_steps, options.on_not_finite
-    )
-    optimizer = Optimizer(model, options.optimizer, options.steps)
-    skipped = train(model, optimizer, the_plan, recorder, console.report_progress)
-    return {
-        "parameters": model.config.parameters(),
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "steps": options.steps,
-        "best_step": recorder.publish(),
-        "content_tokens": source.content,
-        "epochs": round(source.epochs, 3),
-        "best_eval_loss": recorder.best_value,
-        "skipped_steps": skipped,
-        "objective": name,
-        "threshold": getattr(objective, "threshold", 0.0),
-        "documents": len(documents),
-    }
+    return pretrain(options, context)

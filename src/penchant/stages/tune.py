@@ -2,34 +2,13 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 from pydantic import BaseModel, Field
 
-from penchant import console
-from penchant.batches.prompts import PromptSet
-from penchant.batches.rollouts import Rollouts, Sampling
-from penchant.batches.scoring import score
-from penchant.contracts import Context, StageContext, Task
-from penchant.data.store import read_documents
-from penchant.errors import InputError
-from penchant.files import read_json
-from penchant.models.decoder import Decoder
-from penchant.models.load import load_model
-from penchant.plugins import build_context, plug
-from penchant.runs.recorder import StageRecorder
-from penchant.runtime.device import device_name, set_threads
-from penchant.runtime.precision import resolve_dtype
-from penchant.text.conditioning import Conditioning
-from penchant.text.control import resolve_threshold
-from penchant.text.tokenizer import Tokenizer
-from penchant.training.loop import TrainingPlan, train
-from penchant.training.optimizer import Optimizer, OptimizerOptions
-from penchant.training.trackers import TrackerName, hooks
+from penchant.contracts import StageContext
+from penchant.training.options import OptimizerOptions
+from penchant.training.trackers import TrackerName
 
 __all__ = ["Options", "plan", "run"]
 
@@ -74,98 +53,13 @@ class Options(BaseModel, extra="forbid"):
 def plan(options: Options, context: StageContext) -> dict[str, Any]:
     """What a run would take: completions' tokens, and a rough time."""
     each = options.batch_size * (options.max_completion_length + options.prompt_tokens)
-    tokens = _rollouts(options) * each
+    tokens = rollouts(options) * each
     return {"tokens": tokens, "seconds": tokens / 9000, "disk": 100 << 20, "memory": 2 << 30}
 
 
-def _rollouts(options: Options) -> int:
+def rollouts(options: Options) -> int:
     """How many there are: each is used for `num_iterations` steps."""
     return -(-options.steps // options.num_iterations)
-
-
-def _reward(entry: Mapping[str, Any], context: Context) -> tuple[Any, float]:
-    """A reward and its weight; `call` in the entry is a Python function of TRL's signature."""
-    weight = float(entry.get("weight", 1.0))
-    if "call" not in entry:
-        return plug("rewards", entry, context), weight
-    call = entry["call"]
-
-    def score(prompts: Any, completions: Any, **_: Any) -> list[float | None]:
-        columns = {k: [p.columns[k] for p in prompts] for k in (prompts[0].columns if prompts else ())}
-        found = call(prompts=[p.text for p in prompts], completions=[c.text for c in completions], **columns)
-        return list(found)
-
-    score.whole_batch = getattr(call, "whole_batch", False)  # type: ignore[attr-defined]
-    return score, weight
-
-
-def _rewards(options: Options, context: Context) -> dict[str, tuple[Any, float]]:
-    """All rewards by name."""
-    names = [entry.get("name") for entry in options.rewards]
-    if not names or None in names or len(set(names)) < len(names):
-        raise InputError(f"rewards {names} are not one or more different names", "give each reward a name= of its own")
-    return {entry["name"]: _reward(entry, context) for entry in options.rewards}
-
-
-class Validation:
-    """The reward on validation prompts, without factors over the batch."""
-
-    def __init__(self, source: Rollouts, prompts: PromptSet, count: int):
-        self.source, self.prompts = source, prompts.take(count)
-
-    def __call__(self, step: int) -> dict[str, float]:
-        """`eval_reward`: the mean of the first reward (the task's own) on prompts nothing is trained on."""
-        s = self.source
-        completions = s.sampling.complete(s.model, s.tokenizer, self.prompts, s.seed + 1, 0)
-        judged = [s.task.judge(p, c.text, c.stop) for p, c in zip(self.prompts, completions, strict=True)]
-        name, pair = next(iter(s.rewards.items()))
-        scored = score({name: pair}, self.prompts, completions, judged, "sum")
-        s.tell(scored)
-        none = np.isnan(scored.reward)
-        return {"eval_reward": np.nan if none.all() else float(np.nanmean(scored.reward))}
-
-
-def _layout(options: Options, folder: Path, tokenizer: Tokenizer, segment: str) -> Conditioning:
-    """What the model was trained on, checked against what it is asked for and the data's segments."""
-    layout = Conditioning.load(folder, tokenizer, segment)
-    if options.ask is not None:
-        layout.require(options.ask, folder)
-        layout.require_segment(segment, folder)
-    return layout
-
-
-def _sampling(options: Options, tokenizer: Tokenizer, layout: Conditioning) -> Sampling:
-    """How the policy is sampled: control tokens are forced where a new segment begins, and never chosen."""
-    insert = layout.insertions(tokenizer, options.ask)
-    ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
-    return Sampling(options.max_completion_length, options.temperature, (tokenizer.eos_id,), ban, insert)
-
-
-def _prompt_sets(options: Options, data: Path, tokenizer: Tokenizer, task: Task, seed: int) -> dict[str, PromptSet]:
-    """The prompts of train and validation."""
-    threshold = 0.0
-    if options.ask is not None:
-        threshold = resolve_threshold(options.threshold, read_json(data / "summary.json"), options.signal)
-    tail = (task, tokenizer, options.prompt_tokens, options.ask, options.signal, threshold, seed)
-    return {split: PromptSet(read_documents(data / f"{split}.parquet"), *tail) for split in ("train", "validation")}
-
-
-def _check(options: Options, model: Decoder, tokenizer: Tokenizer) -> None:
-    """Refuse what cannot work before anything is trained."""
-    if options.batch_size % options.num_generations:
-        raise InputError(
-            f"batch_size {options.batch_size} is not a multiple of num_generations {options.num_generations}",
-            "make it one, so that every prompt has all its samples",
-        )
-    if tokenizer.pad_id == tokenizer.eos_id:
-        raise InputError("the pad token is the end token", "give the tokenizer a pad token of its own")
-    limit = model.config.max_position_embeddings
-    if options.prompt_tokens + options.max_completion_length > limit:
-        raise InputError(
-            f"prompt_tokens {options.prompt_tokens} and max_completion_length {options.max_completion_length} "
-            f"pass the model's context of {limit}",
-            "lower one of them",
-        )
 
 
 def run(options: Options, context: StageContext) -> dict[str, Any]:
@@ -173,56 +67,6 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
 
     Inputs: `data` (a prepare folder) and `model` (a stage folder with `model/`, or a model folder).
     """
-    set_threads(context.threads)
-    folder = context.inputs["model"]
-    folder = folder / "model" if (folder / "model").is_dir() else folder
-    tokenizer = Tokenizer.load(folder)
-    device = device_name(options.device)
-    model = load_model(folder, resolve_dtype(options.dtype, device), device)
-    _check(options, model, tokenizer)
-    segment = read_json(context.inputs["data"] / "summary.json").get("segment", "line")
-    layout = _layout(options, folder, tokenizer, segment)
-    plugins = build_context(context.seed, tokenizer, options.task)
-    assert plugins.task is not None
-    advantages, objective = plug("algorithms", {"name": options.algorithm, **options.algorithm_options}, plugins)
-    reference = copy.deepcopy(model).requires_grad_(False) if getattr(objective, "beta", 0) else None
-    sets = _prompt_sets(options, context.inputs["data"], tokenizer, plugins.task, context.seed)
-    sampling = _sampling(options, tokenizer, layout)
-    rewards = _rewards(options, plugins)
-    source = Rollouts(
-        *(model, reference, tokenizer, plugins.task, sets["train"], rewards, advantages, sampling),
-        batch_size=options.batch_size,
-        num_generations=options.num_generations,
-        micro_batch_size=options.micro_batch_size,
-        how=options.combine,
-        seed=context.seed,
-        folder=context.folder,
-        max_clipped_ratio=options.max_clipped_ratio,
-        max_reward_failures=options.max_reward_failures,
-        num_iterations=options.num_iterations,
-        note=lambda text: context.note(f"{context.name}: {text}"),
-    )
-    validation = Validation(source, sets["validation"], options.eval_prompts)
-    if (there := len(validation.prompts)) < options.eval_prompts:
-        context.note(f"{context.name}: {there} validation prompts, not {options.eval_prompts}: there are no more")
-    best = "-eval_reward" if options.keep == "best" else None
-    trackers = hooks(options.trackers, context.folder, options.project, context.name, context.note)
+    from penchant.stages._tune import tune  # torch: only the process that trains needs it
 
-    def beside_model(to: Path) -> None:
-        tokenizer.save(to)
-        layout.save(to)
-
-    recorder = StageRecorder(context, model, beside_model, sampling.ban, best, trackers)
-    every = (options.eval_steps, options.save_steps, options.on_not_finite)
-    the_plan = TrainingPlan(source, objective, options.steps, validation, *every)
-    optimizer = Optimizer(model, options.optimizer, options.steps)
-    skipped = train(model, optimizer, the_plan, recorder, console.report_progress)
-    return {
-        "algorithm": options.algorithm,
-        "steps": options.steps,
-        "published_step": recorder.publish(),
-        "prompts": len(sets["train"].places),
-        "prompts_too_long": sets["train"].too_long,
-        "skipped_steps": skipped,
-        "completions": _rollouts(options) * options.batch_size,
-    }
+    return tune(options, context)
