@@ -1,5 +1,6 @@
 """report.html: one self-contained, deterministic, safe page with everything that a run has, and no more."""
 
+import json
 import re
 from html.parser import HTMLParser
 
@@ -141,6 +142,27 @@ def test_another_task(tmp_path):
     assert "61.50" in text
     assert "pycodestyle" not in text
     assert found["wanted"] == []
+
+
+def test_perplexity_that_was_left_out_gives_its_reason(tmp_path):
+    """Models with different tokenizers: bits a byte stand in the table and the frontier, and the page says why."""
+    inputs = fake_run(tmp_path)
+    path = inputs["evaluation"] / "evaluation.json"
+    found = json.loads(path.read_text(encoding="utf-8"))
+    for row in found["models"].values():
+        if "perplexity" in row:
+            row["perplexity"] |= {"value": None, "low": None, "high": None, "reason": "different tokens"}
+    del found["measures"]["perplexity"]
+    found["settings"]["held_out"] = {"perplexity_left_out": "the models cut text into different tokens"}
+    path.write_text(json.dumps(found), encoding="utf-8")
+    made = write_report(inputs, tmp_path / "out", run=tmp_path)
+    text = (tmp_path / "out/report.html").read_text(encoding="utf-8")
+    parsed(text)
+    assert made["models"]["mle"]["perplexity"]["reason"] == "different tokens"
+    assert "The models cut text into different tokens." in text
+    assert "against the bits a byte of held-out text" in text
+    assert "Perplexity between models" not in text
+    assert "Bits a byte" in text.partition('<section id="comparison">')[2].partition("</section>")[0]
 
 
 def test_fakes_are_complete():

@@ -1,6 +1,7 @@
 """The evaluation stage with models that are functions: what it writes, asks, keeps and refuses."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from penchant.errors import DataRejected, InputError, Stopped
 from penchant.files import write_json
 from penchant.records import Document
 from penchant.stages.evaluate import Machine, Options, plan, run
+from penchant.text.conditioning import Conditioning
 from penchant.text.segment import segment_ends
 from penchant.text.tokenizer import Tokenizer
 
@@ -235,6 +237,49 @@ def test_wrong_options_name_themselves(folders, tmp_path, changes, message):
 def test_no_prompt_short_enough(folders, tmp_path):
     with pytest.raises(DataRejected, match="prompt_tokens"):
         evaluate(folders, tmp_path / "run", prompt_tokens=1)
+
+
+def copied(folders, to, **tokenizers):
+    """The models' folders once more, some with a tokenizer of their own."""
+    for role in ("mle", "conditional"):
+        shutil.copytree(folders[0] / role, to / role)
+        if role in tokenizers:
+            tokenizers[role].save(to / role / "model")
+    shutil.copytree(folders[0] / "data", to / "data")
+    return to, folders[1]
+
+
+def test_windows_stay_within_what_the_models_were_trained_on(folders, tmp_path):
+    root, tokenizer = copied(folders, tmp_path / "folders")
+    layout = Conditioning(("good", "bad"), after=(tokenizer.newline_id,), context=20)
+    layout.save(root / "conditional" / "model")
+    fakes = Fakes(tokenizer)
+    evaluate((root, tokenizer), tmp_path / "run", fakes, temperatures=[0.7])
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    assert found["settings"]["held_out"]["window"] == 20
+    lengths = [len(ids) for _, sequences in fakes.scored for ids in sequences]
+    assert 15 < max(lengths) <= 20
+
+
+def test_models_with_different_tokenizers_are_compared_by_the_byte(folders, tmp_path):
+    other = Tokenizer.train([source(0)], 270)
+    root, tokenizer = copied(folders, tmp_path / "folders", mle=other)
+    notes, fakes = [], Fakes(tokenizer)
+    evaluate((root, tokenizer), tmp_path / "run", fakes, note=notes.append, temperatures=[0.7], prompt_tokens=99)
+    found = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    mle, conditional = found["models"]["mle"], found["models"]["conditional"]
+    for figure in (mle["perplexity"], conditional["perplexity"], conditional["perplexity_labelled"]):
+        assert figure["value"] is None
+        assert "different tokens" in figure["reason"]
+    assert "perplexity_labelled" not in mle
+    assert "compare bits a byte" in found["settings"]["held_out"]["perplexity_left_out"]
+    assert any("compare bits a byte" in note for note in notes)
+    measured = {test["measure"] for test in found["paired"]}
+    assert "bits_per_byte" in measured
+    assert "perplexity" not in measured
+    (_, first), (_, second), _ = fakes.scored
+    assert [len(ids) for ids in first] != [len(ids) for ids in second]
+    assert [other.decode(ids) for ids in first] == [tokenizer.decode(ids) for ids in second]
 
 
 def test_fewer_prompts_than_asked_for_are_said(folders, tmp_path):

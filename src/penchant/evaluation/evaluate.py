@@ -17,7 +17,7 @@ __all__ = ["MEASURES", "PAIRS", "Ratio", "Row", "evaluate", "present_pairs"]
 # What every evaluation adds to the measures of its task.
 MEASURES = {
     "distinct_2": Measure("share of different ones among a fixed number of word bigrams", "higher"),
-    "perplexity": Measure("perplexity of held-out content tokens, no control token given", "lower"),
+    "perplexity": Measure("perplexity by token of held-out text, no control token given", "lower"),
     "perplexity_labelled": Measure("the same with the true control tokens given", "lower"),
     "bits_per_byte": Measure("bits a byte of held-out text, no control token given", "lower"),
     "bits_per_byte_labelled": Measure("the same with the true control tokens given", "lower"),

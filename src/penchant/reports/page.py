@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from penchant.reports import plots, story, tables
 from penchant.reports.gather import Material
-from penchant.reports.rows import change, duration, number, primary, row_label, row_style, title
+from penchant.reports.rows import change, duration, number, primary, row_label, row_style, text_cost, title
 from penchant.reports.samples import choose, marks_by_code
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def page(
     drawn = {
         "title": title,
         "main": main,
+        "cost": text_cost(found["models"]),
         "pictures": pictures(material, main),
         "comparisons": choose(material.samples, samples, prompt_lines, main),
         "codes": {"rows": code_rows, "found": codes, "by_line": bool(main and main.endswith("_per_line"))},
@@ -80,7 +81,7 @@ def pictures(material: Material, main: str | None) -> dict[str, Any]:
         for i, (name, measure) in enumerate(measures.items())
         if name not in tables.ASIDE or name.startswith("pep8")
     ]
-    frontier = plots.frontier(models, "perplexity", main, "frontier") if main else None
+    frontier = plots.frontier(models, text_cost(models), main, "frontier") if main else None
     spread = [
         plots.scores(values, f"{title(name)}: {len(values):,} segments of the training split", f"scores{i}")
         for i, (name, values) in enumerate(material.scores.items())

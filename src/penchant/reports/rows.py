@@ -5,7 +5,18 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["change", "duration", "is_hot", "number", "ordered", "primary", "row_label", "row_style", "title"]
+__all__ = [
+    "change",
+    "duration",
+    "is_hot",
+    "number",
+    "ordered",
+    "primary",
+    "row_label",
+    "row_style",
+    "text_cost",
+    "title",
+]
 
 _LABELS = {
     "mle": "Plain (MLE)",
@@ -75,6 +86,12 @@ def primary(measures: dict[str, Any], settings: dict[str, Any]) -> str | None:
         return str(named)
     sided = [n for n, m in measures.items() if m.get("better") and not n.startswith("perplexity") and n != "reward"]
     return sided[0] if sided else ("reward" if "reward" in measures else None)
+
+
+def text_cost(models: Any) -> str:
+    """The measure of how well held-out text is predicted: perplexity, or bits a byte where that was left out."""
+    known = any((row.get("perplexity") or {}).get("value") is not None for row in models.values())
+    return "perplexity" if known or not any("bits_per_byte" in row for row in models.values()) else "bits_per_byte"
 
 
 def number(value: Any, signed: bool = False) -> str:

@@ -114,7 +114,10 @@ def what_it_does_not_show(found: Mapping[str, Any], main: str | None) -> list[tu
                 "PEP 8 on most of their lines, a plain model does too.",
             )
         )
-    if any("perplexity" in row for row in models.values()):
+    left_out = ((found["settings"]["evaluation"] or {}).get("held_out") or {}).get("perplexity_left_out")
+    if left_out:
+        limits.append(("Perplexity by token.", f"{left_out[:1].upper()}{left_out[1:]}."))
+    elif any("perplexity" in row for row in models.values()):
         limits.append(
             (
                 "Perplexity between models.",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from penchant.reports.rows import change, duration, is_hot, number, ordered, row_label, row_style, title
+from penchant.reports.rows import change, duration, is_hot, number, ordered, row_label, row_style, text_cost, title
 
 __all__ = ["ASIDE", "headline", "start_of", "style_alone", "times", "wanted"]
 
@@ -37,7 +37,8 @@ def headline(found: Mapping[str, Any], hot: bool, aside: bool = False) -> dict[s
     rows = ordered([row for row in models if is_hot(row) == hot])
     measures = found["measures"] or {name: {} for row in rows for name in models[row]}
     shown = [m for m in measures if any((models[row].get(m) or {}).get("value") is not None for row in rows)]
-    shown = [m for m in shown if (m in ASIDE or not measures[m].get("better", "lower")) == aside]
+    last = [m for m in ASIDE if m != text_cost(models)]
+    shown = [m for m in shown if (m in last or not measures[m].get("better", "lower")) == aside]
     heads = [
         {"name": m, "title": title(m), "help": measures[m].get("help", ""), "better": measures[m].get("better", "")}
         for m in shown

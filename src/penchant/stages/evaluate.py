@@ -13,21 +13,27 @@ from penchant import console
 from penchant.contracts import Measure, Spot, StageContext, Task
 from penchant.data.store import read_documents
 from penchant.errors import DataRejected, InputError, Stopped
-from penchant.evaluation.completions import Generate, Sampling, Written, real, sample, stored
+from penchant.evaluation.completions import Sampling, Written, real, sample, stored
 from penchant.evaluation.evaluate import PAIRS, Ratio, Row, evaluate
 from penchant.evaluation.judging import judge_all, write_samples
-from penchant.evaluation.perplexity import LogProbs, choose, cut, measure
+from penchant.evaluation.machine import Evaluated, Machine, open_machine
+from penchant.evaluation.perplexity import held_out, measure
 from penchant.evaluation.prompts import choose_spots, prompts_by_way
 from penchant.files import read_json, stable_hash, write_json
 from penchant.plugins import build_context
 from penchant.records import Document, Prompt
 from penchant.runtime.random import stream
-from penchant.text.conditioning import Conditioning
-from penchant.text.control import encode_document, labels, resolve_threshold
+from penchant.text.control import labels, resolve_threshold
 from penchant.text.prompts import make_prompt
-from penchant.text.tokenizer import Tokenizer
 
 __all__ = ["BestOf", "Machine", "Options", "RowOptions", "open_machine", "plan", "run"]
+
+
+BY_BYTE = {"bits_per_byte", "bits_per_byte_labelled"}
+OTHER_TOKENS = (
+    "the models cut text into different tokens, so their perplexities by token cannot be compared and are left out; "
+    "compare bits a byte"
+)
 
 
 class RowOptions(BaseModel):
@@ -65,45 +71,14 @@ class Options(BaseModel):
     signal: str = Field(default="style", description="whose scores the control tokens stand for")
     threshold: float | str = Field(default=0.0, description="score from which a segment is good; median, or qX")
     perplexity_tokens: int = Field(default=40_000, ge=0, description="held-out content tokens; 0 for no perplexity")
-    perplexity_window: int = Field(default=128, ge=2, description="content tokens a model sees at once there")
+    perplexity_window: int = Field(
+        default=128, ge=16, description="tokens a model sees at once there at most, control tokens included"
+    )
     pairs: list[tuple[str, str]] = Field(default=list(PAIRS), description="rows to compare by paired tests")
     bootstrap: int = Field(default=1000, ge=2, description="resamples of intervals and tests")
     distinct_bigrams: int = Field(default=5000, ge=2, description="bigrams that distinct-2 looks at, at most")
     primary: str | None = Field(default=None, description="the measure that the report leads with")
     device: str = "auto"
-
-
-@dataclass(frozen=True)
-class Machine:
-    """A loaded model as this stage needs it: its functions with the model given."""
-
-    generate: Generate
-    logprobs: LogProbs
-
-
-@dataclass(frozen=True)
-class _Model:
-    """A model of the inputs: its place, tokenizer and training layout, and how to open it (once, if needed)."""
-
-    folder: Path
-    tokenizer: Tokenizer
-    layout: Conditioning
-    opened: Callable[[], Machine]
-
-
-def open_machine(folder: Path, device: str) -> Machine:
-    """Load a model in the number format it was saved in."""
-    from penchant.models.load import load_model
-    from penchant.models.quantities import sequence_logprobs
-    from penchant.runtime.device import device_name
-    from penchant.sampling.engine import generate
-
-    model = load_model(folder, None, device_name(device))
-
-    def sampled(prompts: Sequence[Sequence[int]], **request: Any) -> list[Any]:
-        return generate(model, prompts, **request)
-
-    return Machine(sampled, lambda sequences: sequence_logprobs(model, sequences))
 
 
 def plan(options: Options, context: StageContext) -> dict[str, Any]:
@@ -147,6 +122,7 @@ class _Evaluation:
     threshold: float = 0.0
     documents: list[Document] = field(default_factory=list)
     cached: dict[int, list[str]] = field(default_factory=dict)
+    held_out: dict[str, Any] = field(default_factory=dict)  # what is to be said of the perplexities
 
     def run(self) -> dict[str, Any]:
         o, data = self.options, self.context.inputs["data"]
@@ -207,21 +183,13 @@ class _Evaluation:
                 self.models[row.model].layout.require(row.ask, f"models.{name}")
                 self.models[row.model].layout.require_segment(segment, f"models.{name}")
 
-    def _model(self, role: str, segment: str) -> _Model:
+    def _model(self, role: str, segment: str) -> Evaluated:
         if role not in self.context.inputs:
             known = ", ".join(r for r in self.context.inputs if r != "data") or "none"
             raise InputError(f"no input {role!r} for a model", f"the stage's inputs are {known}")
-        folder = self.context.inputs[role]
-        folder = folder / "model" if (folder / "model").is_dir() else folder
-        opened: list[Machine] = []
-
-        def open_once() -> Machine:
-            if not opened:
-                opened.append(self.open_model(folder, self.options.device))
-            return opened[0]
-
-        tokenizer = Tokenizer.load(folder)
-        return _Model(folder, tokenizer, Conditioning.load(folder, tokenizer, segment), open_once)
+        return Evaluated.of(
+            self.context.inputs[role], segment, lambda folder: self.open_model(folder, self.options.device)
+        )
 
     def _stop(self) -> None:
         if number := self.context.stop():
@@ -311,33 +279,48 @@ class _Evaluation:
     # Figures -----------------------------------------------------------------------------------------------------
 
     def _perplexities(self) -> dict[str, dict[str, Ratio]]:
-        """Perplexity and bits a byte of each model, under the first row that uses it."""
+        """Perplexity and bits a byte of each model, under the first row that uses it; the same text for all."""
         o, found = self.options, dict[str, dict[str, Ratio]]()
-        for role, model in self.models.items() if o.perplexity_tokens else ():
+        if not o.perplexity_tokens:
+            return found
+        asked = {row.model for row in o.models.values() if row.ask}
+        tokenizers = {model.cutting: model.tokenizer for model in self.models.values()}
+        size = min([o.perplexity_window, *(m.layout.context for m in self.models.values() if m.layout.context)])
+        how = (size, o.perplexity_tokens, stream(self.context.seed, "perplexity"))
+        windows, self.held_out = held_out(self.documents, tokenizers, self._labels if asked else None, *how)
+        if not self.held_out["windows"]:
+            self.context.note(f"{self.context.name}: no perplexity: the {o.split} split's texts are too short")
+            return found
+        for role, model in self.models.items():
             self._stop()
-            rows = [name for name, row in o.models.items() if row.model == role]
-            asked = any(o.models[name].ask for name in rows)
-            windows = []
-            for document in self.documents:
-                ids, control = encode_document(document, model.tokenizer, self._labels(document) if asked else None)
-                windows += cut(document.source, ids, control, o.perplexity_window)
-            windows = choose(windows, o.perplexity_tokens, stream(self.context.seed, "perplexity"))
-            logprobs, sizes = model.opened().logprobs, model.tokenizer.byte_lengths
-            found[rows[0]] = measure(windows, logprobs, sizes, labelled=False)
-            if asked:
-                more = measure(windows, logprobs, sizes, labelled=True)
-                found[rows[0]] |= {f"{name}_labelled": ratio for name, ratio in more.items()}
+            row, mine = next(n for n, r in o.models.items() if r.model == role), windows[model.cutting]
+            found[row] = measure(mine, model.opened().logprobs, labelled=False)
+            if role in asked:
+                more = measure(mine, model.opened().logprobs, labelled=True)
+                found[row] |= {f"{name}_labelled": ratio for name, ratio in more.items()}
+        if len(tokenizers) > 1:
+            self.held_out["perplexity_left_out"] = OTHER_TOKENS
+            self.context.note(f"{self.context.name}: {OTHER_TOKENS}")
+            found = {row: {k: v for k, v in ratios.items() if k in BY_BYTE} for row, ratios in found.items()}
         return found
 
     def _evaluate(self, rows: Mapping[str, Row], measures: Mapping[str, Measure]) -> dict[str, Any]:
         o = self.options
         how = {"resamples": o.bootstrap, "distinct_bigrams": o.distinct_bigrams, "seed": self.context.seed}
         found = evaluate(rows, measures, pairs=o.pairs, **how)
+        for figures in found["models"].values() if "perplexity_left_out" in self.held_out else ():
+            for name in BY_BYTE & figures.keys():
+                nothing = {"value": None, "low": None, "high": None, "reason": OTHER_TOKENS}
+                figures[name.replace("bits_per_byte", "perplexity")] = figures[name] | nothing
         kept = o.model_dump(exclude={"device", "primary"}) | {
             "temperature": o.temperatures[0],
             "seed": self.context.seed,
         }
-        kept |= {"distinct_bigrams": found.pop("distinct_bigrams"), "threshold": self.threshold}
+        kept |= {
+            "distinct_bigrams": found.pop("distinct_bigrams"),
+            "threshold": self.threshold,
+            "held_out": self.held_out,
+        }
         found["settings"] = kept | ({"primary": o.primary} if o.primary else {})
         return found
 
