@@ -12,6 +12,7 @@ from penchant.errors import CorruptCheckpoint, DataRejected, NotFinite, Stopped
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.objectives import mle
+from penchant.records import Encoded
 from penchant.runs import checkpoint
 from penchant.runs.recorder import StageRecorder
 from penchant.training.loop import TrainingPlan, train
@@ -24,7 +25,7 @@ def parts(folder, *, name="muon", dtype=torch.float32, stop=lambda: 0, source=No
     config = DecoderConfig(vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2)
     model = Decoder(config).initialise(0).to(dtype)
     rng = np.random.default_rng(0)
-    documents = [(np.arange(n) * 7 % 50, rng.random(n) < 0.1) for n in (40, 90, 33)]
+    documents = [Encoded(np.arange(n) * 7 % 50, rng.random(n) < 0.1) for n in (40, 90, 33)]
     source = source or Corpus(windows_of(documents, 16), 64, 3, seed=5)
     context = StageContext("toy", folder, {}, 0, 1, stop, lambda _: None)
     recorder = StageRecorder(context, model, lambda _: None, best="eval_loss")
@@ -105,7 +106,7 @@ class Poisoned(Corpus):
 
 
 def poisoned():
-    return Poisoned(windows_of([(np.arange(200) % 50, np.zeros(200, bool))], 16), 64, 4, seed=1)
+    return Poisoned(windows_of([Encoded(np.arange(200) % 50, np.zeros(200, bool))], 16), 64, 4, seed=1)
 
 
 def test_not_finite_halts_and_is_never_saved(tmp_path):
@@ -124,12 +125,12 @@ def test_not_finite_is_skipped_or_rolled_back(tmp_path, how):
 
 def test_an_empty_loss_mask_is_refused():
     with pytest.raises(DataRejected, match="empty loss mask"):
-        Corpus(windows_of([(np.arange(20), np.ones(20, bool))], 8), 8, 2, 0)
+        Corpus(windows_of([Encoded(np.arange(20), np.ones(20, bool))], 8), 8, 2, 0)
 
 
 def test_the_corpus_counts_content_tokens_and_sees_every_window_once_an_epoch():
     rng = np.random.default_rng(0)
-    windows = windows_of([(rng.integers(0, 50, 300), rng.random(300) < 0.2)], 16)
+    windows = windows_of([Encoded(rng.integers(0, 50, 300), rng.random(300) < 0.2)], 16)
     source = Corpus(windows, 40, 2, seed=0)
     seen = []
     for step in range(12):
@@ -139,4 +140,4 @@ def test_the_corpus_counts_content_tokens_and_sees_every_window_once_an_epoch():
         assert 40 * (step + 1) <= stats["content_tokens"] < 40 * (step + 1) + 17
         assert content > 0
     first = seen[: len(windows)]
-    assert sorted(first) == sorted(tuple(ids[1:][keep[1:]]) for ids, keep in windows)
+    assert sorted(first) == sorted(tuple(w.ids[1:][~w.control[1:]]) for w in windows)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -85,10 +84,4 @@ def stage_environment(threads: int) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
     }
     found.setdefault("HF_HUB_OFFLINE", "1")  # no network unless the user asks for it
-    if sys.platform == "linux" and platform.libc_ver()[0] == "glibc":
-        # Big buffers stay with the process from step to step instead of going back to the system each time.
-        # Before 2.35, glibc ignores a threshold above 32 MiB (and then keeps a tiny one), so ask for no more there.
-        recent = tuple(map(int, platform.libc_ver()[1].split(".")[:2])) >= (2, 35)
-        found.setdefault("MALLOC_MMAP_THRESHOLD_", str(1 << 30 if recent else 32 << 20))
-        found.setdefault("MALLOC_TRIM_THRESHOLD_", str(1 << 30))
     return found

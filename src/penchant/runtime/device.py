@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import torch
 
+from penchant.runtime.memory import keep_pages
+
 __all__ = ["device_name", "set_threads"]
 
 
-def device_name(name: str = "auto") -> str:
-    """`auto` is CUDA where there is one, else the CPU."""
-    if name != "auto":
-        return name
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def device_name(name: str = "auto", local: int = 0) -> str:
+    """`auto` is CUDA where there is one, else the CPU; a process beside others takes the card of its own number."""
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return f"cuda:{local}" if name == "cuda" and local else name
 
 
 def set_threads(count: int) -> None:
-    """Fix the intra-op threads (results depend on their number, so it is recorded and kept)."""
+    """Fix the intra-op threads (results depend on their number, so it is recorded and kept) and keep memory mapped."""
     torch.set_num_threads(count)
+    keep_pages()

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-import torch
-
-from penchant.contracts import Objective, Source, Term
+from penchant.contracts import Objective, Source
 from penchant.errors import NotFinite, Stopped
 from penchant.models.decoder import Decoder
-from penchant.models.quantities import quantities
-from penchant.records import Batch
+from penchant.runtime.mesh import Mesh
+from penchant.runtime.shard import state
+from penchant.training.gradient import gradient_step
 from penchant.training.optimizer import Optimizer
 
 __all__ = ["Recorder", "TrainingPlan", "train"]
@@ -60,25 +59,6 @@ class Recorder(Protocol):
     def stop(self) -> int: ...
 
 
-def gradient_step(model: Decoder, objective: Objective, batches: Sequence[Batch]) -> dict[str, float]:
-    """Accumulate the gradient of one optimizer step; returns the loss, its components and their statistics."""
-    totals = objective.totals(batches)
-    sums: dict[str, float] = {}
-    stats: dict[str, tuple[float, float]] = {}
-    for batch in batches:
-        found = quantities(model, batch, objective.quantities, getattr(objective, "uniform", False))
-        terms: Mapping[str, Term] = objective.loss(found, batch)
-        loss = torch.stack([term.sum / totals[name] for name, term in terms.items()]).sum()
-        loss.backward()
-        for name, term in terms.items():
-            sums[name] = sums.get(name, 0.0) + float(term.sum.detach()) / totals[name]
-            for key, (value, count) in term.stats.items():
-                had = stats.get(key, (0.0, 0.0))
-                stats[key] = (had[0] + value, had[1] + count)
-    means = {key: value / max(count, 1.0) for key, (value, count) in stats.items()}
-    return {"loss": sum(sums.values()), **({f"loss/{k}": v for k, v in sums.items()} if len(sums) > 1 else {}), **means}
-
-
 class _Position:
     """Where a run stands, and how to save and restore that."""
 
@@ -92,7 +72,7 @@ class _Position:
             "step": self.step,
             "num_tokens": self.tokens,
             "skipped": self.skipped,
-            "model": dict(self.model.state_dict()),
+            "model": state(self.model),
             "optimizer": self.optimizer.state_dict(),
             "source": self.plan.source.state_dict(),
             "plan": self.plan.state,
@@ -130,13 +110,18 @@ def train(
     plan: TrainingPlan,
     recorder: Recorder,
     progress: Callable[..., None] = lambda *a, **k: None,
+    mesh: Mesh | None = None,
 ) -> int:
     """Run the remaining steps of a plan; returns the number of steps that were skipped.
+
+    Args:
+        mesh: where to compute; None for this process alone, with the intra-op threads it has.
 
     Raises:
         NotFinite: the loss or gradient is not finite and the plan says halt, or there is nothing to roll back to.
         Stopped: a signal asked to stop; the state was saved first.
     """
+    mesh = mesh or Mesh.alone()
     at = _Position(model, optimizer, plan)
     if (saved := recorder.resume()) is not None:
         at.restore(saved)
@@ -144,17 +129,17 @@ def train(
         start = time.perf_counter()
         model.train()
         batches, extra = plan.source.next(at.step)
-        row = gradient_step(model, plan.objective, batches) if batches else {"loss": 0.0}
-        norm = optimizer.gradients()
+        row = gradient_step(model, plan.objective, batches, mesh)
+        counted = int(row.pop("tokens"))
+        norm = optimizer.gradients(mesh) if counted else 0.0
         rate = at.update(row["loss"], norm, recorder)
         if rate is None:
             continue
-        counted = sum(len(b.labels) for b in batches)
         at.step, at.tokens = at.step + 1, at.tokens + counted
         seconds = time.perf_counter() - start
         row |= {"step": at.step, "learning_rate": rate, "grad_norm": norm, "num_tokens": at.tokens}
         row |= extra | {"skipped": at.skipped, "step_seconds": seconds, "tokens_per_second": counted / seconds}
-        stopping, last = recorder.stop(), at.step == plan.steps
+        stopping, last = mesh.most(recorder.stop()), at.step == plan.steps
         found: dict[str, float] = {}
         if plan.evaluate is not None and (at.step % plan.eval_steps == 0 or last):
             model.eval()

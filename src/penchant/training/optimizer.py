@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from penchant.runtime.mesh import Mesh
+from penchant.runtime.precision import resolve_dtype
+from penchant.runtime.shard import local, own, whole
+from penchant.training.muon import Muon
 from penchant.training.options import OptimizerOptions
 from penchant.training.schedule import factor
 
@@ -15,61 +19,70 @@ __all__ = ["Optimizer", "OptimizerOptions"]
 
 
 class Optimizer:
-    """Owns the masters and moves them; `step` clips, updates, and copies them into the model."""
+    """Owns the masters and moves them; `step` clips, updates, and copies them into the model.
+
+    Where processes share weights, masters and their state are this process's parts; what is saved is whole, so that a
+    run can go on with another number of processes.
+    """
 
     def __init__(self, model: nn.Module, options: OptimizerOptions, steps: int):
         self.options, self.steps = options, steps
-        self.weights = [p for p in model.parameters() if p.requires_grad]
-        narrow = any(p.dtype != torch.float32 for p in self.weights)
-        self.masters: list[Tensor] = [p.detach().float().clone() for p in self.weights] if narrow else self.weights  # type: ignore[assignment]
-        named = dict(model.named_parameters())
-        matrix = [named[n].dim() == 2 and "embed" not in n and "lm_head" not in n for n in named]
-        first = [m for m, is_matrix in zip(self.masters, matrix, strict=True) if is_matrix or options.name != "muon"]
-        rest = [m for m, is_matrix in zip(self.masters, matrix, strict=True) if not is_matrix]
-        decay = options.weight_decay
-        self.parts: list[tuple[torch.optim.Optimizer, float]] = []
-        if options.name == "muon":
-            muon = torch.optim.Muon(
-                first, lr=1.0, momentum=options.momentum, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
-            )
-            adam = torch.optim.AdamW(rest, lr=1.0, betas=options.betas, weight_decay=decay, fused=True)
-            self.parts = [(muon, options.learning_rate), (adam, options.adam_learning_rate)]
-        elif options.name == "adamw":
-            adam = torch.optim.AdamW(first, lr=1.0, betas=options.betas, weight_decay=decay, fused=True)
-            self.parts = [(adam, options.learning_rate)]
-        else:
-            sgd = torch.optim.SGD(first, lr=1.0, momentum=options.momentum, weight_decay=decay)
-            self.parts = [(sgd, options.learning_rate)]
+        named = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.weights: list[Tensor] = list(named.values())
+        self.narrow = any(p.dtype != torch.float32 for p in self.weights)
+        parts = [local(p).detach() for p in self.weights]
+        self.masters = [p.float().clone() for p in parts] if self.narrow else parts
+        self.wide = [torch.empty_like(m) for m in self.masters] if self.narrow else []  # kept: gradients in float32
+        matrix = [p.dim() == 2 and "embed" not in n and "lm_head" not in n for n, p in named.items()]
+        chosen = [i for i in range(len(matrix)) if matrix[i] and options.name == "muon"]
+        self.rest = [i for i in range(len(matrix)) if i not in set(chosen)]
+        self.muon = self._muon(chosen) if chosen else None
+        self.other = _other([self.masters[i] for i in self.rest], options) if self.rest else None
+
+    def _muon(self, chosen: Sequence[int]) -> Muon:
+        masters, weights = [self.masters[i] for i in chosen], [self.weights[i] for i in chosen]
+        dtype = resolve_dtype("auto", masters[0].device.type)
+        return Muon(masters, weights, self.options.momentum, self.options.weight_decay, dtype)
 
     @torch.no_grad()
-    def gradients(self) -> float:
-        """Hand the model's gradients to the masters; returns their norm (before clipping)."""
-        for weight, master in zip(self.weights, self.masters, strict=True):
-            if weight.grad is not None:
-                master.grad = weight.grad.float()
-                if weight is not master:
-                    weight.grad = None
-        grads = [m.grad for m in self.masters if m.grad is not None]
-        return float(torch.nn.utils.get_total_norm(grads)) if grads else 0.0
+    def gradients(self, mesh: Mesh | None = None) -> float:
+        """Hand the model's gradients to the masters, summed over processes; returns their norm (before clipping)."""
+        mesh = mesh or Mesh.alone()
+        found: list[Tensor] = []
+        narrow: list[Tensor] = []
+        for number, (weight, master) in enumerate(zip(self.weights, self.masters, strict=True)):
+            grad = weight.grad
+            if grad is None and mesh.place.ranks == 1:
+                continue
+            narrow.append(torch.zeros_like(local(weight)) if grad is None else local(grad))
+            master.grad = self.wide[number] if self.narrow else narrow[-1]
+            found.append(master.grad)
+            weight.grad = None
+        if self.narrow and found:
+            torch._foreach_copy_(found, narrow)
+        mesh.add(found)
+        return mesh.norm(found)
 
     @torch.no_grad()
     def step(self, step: int, norm: float) -> float:
         """Clip by the norm, update the masters and the weights; returns the learning rate that was used."""
-        limit = self.options.max_grad_norm
-        if limit and norm > limit:
-            for master in self.masters:
-                if master.grad is not None:
-                    master.grad.mul_(limit / (norm + 1e-6))
-        scale = factor(self.options.schedule, step, self.steps, self.options.warmup)
-        for part, rate in self.parts:
-            for group in part.param_groups:
-                group["lr"] = rate * scale
-            part.step()
+        options = self.options
+        limit = options.max_grad_norm
+        scale = limit / (norm + 1e-6) if limit and norm > limit else 1.0
+        share = factor(options.schedule, step, self.steps, options.warmup)
+        if self.muon is not None:
+            self.muon.step(options.learning_rate * share, scale)
+        if self.other is not None:
+            rate = options.adam_learning_rate if options.name == "muon" else options.learning_rate
+            for group in self.other.param_groups:
+                group["lr"] = rate * share
+            # The fused kernel divides by it on its way: no sweep of its own for clipping.
+            self.other.grad_scale = None if scale == 1.0 else torch.tensor(1 / scale, device=self.masters[0].device)  # type: ignore[attr-defined]
+            self.other.step()
         self.clear()
-        for weight, master in zip(self.weights, self.masters, strict=True):
-            if weight is not master:
-                weight.copy_(master)
-        return self.parts[0][1] * scale
+        if self.narrow:
+            torch._foreach_copy_([local(w) for w in self.weights], self.masters)
+        return options.learning_rate * share
 
     def clear(self) -> None:
         """Drop all gradients."""
@@ -77,14 +90,42 @@ class Optimizer:
             tensor.grad = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Masters (where they are not the weights themselves) and each part's state."""
-        masters: list[Tensor] = [] if self.masters is self.weights else list(self.masters)
-        return {"masters": masters, "parts": [part.state_dict() for part, _ in self.parts]}
+        """Masters (where they are not the weights themselves) and each part's state, whole; all processes call it."""
+        masters = zip(self.masters, self.weights, strict=True) if self.narrow else ()
+        return {
+            "masters": [whole(master, weight) for master, weight in masters],
+            "muon": {} if self.muon is None else self.muon.state_dict(),
+            "other": [_each(self._kept(i), whole, self.weights[i]) for i in self.rest],
+        }
 
     @torch.no_grad()
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
-        for master, saved in zip(self.masters if state["masters"] else [], state["masters"], strict=True):
-            master.copy_(saved)
-        for (part, _), saved in zip(self.parts, state["parts"], strict=True):
-            part.load_state_dict(saved)
+        if self.narrow:
+            for master, weight, saved in zip(self.masters, self.weights, state["masters"], strict=True):
+                master.copy_(own(saved, weight))
+        if self.muon is not None:
+            self.muon.load_state_dict(state["muon"])
+        for index, saved in zip(self.rest, state["other"], strict=True):
+            kept = _each(saved, own, self.weights[index])
+            self._kept(index).update({k: v.clone() if isinstance(v, Tensor) else v for k, v in kept.items()})
+
+    def _kept(self, index: int) -> dict[str, Any]:
+        """What torch's optimizer keeps of one weight."""
+        assert self.other is not None
+        kept: dict[str, Any] = self.other.state[self.masters[index]]
+        return kept
+
+
+def _each(kept: Mapping[str, Any], change: Callable[[Tensor, Tensor], Tensor], weight: Tensor) -> dict[str, Any]:
+    """The same with `change` for what is as large as the weight; a step's number stays as it is."""
+    return {k: change(v, weight) if isinstance(v, Tensor) and v.dim() else v for k, v in kept.items()}
+
+
+def _other(masters: Sequence[Tensor], options: OptimizerOptions) -> torch.optim.Optimizer:
+    """What moves the weights that Muon does not, in one fused sweep."""
+    if options.name == "sgd":
+        decay = options.weight_decay
+        return torch.optim.SGD(masters, lr=1.0, momentum=options.momentum, weight_decay=decay, fused=True)
+    betas, decay = options.betas, options.weight_decay
+    return torch.optim.AdamW(masters, lr=1.0, betas=betas, weight_decay=decay, fused=True)
