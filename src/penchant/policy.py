@@ -11,7 +11,8 @@ import numpy as np
 from penchant import registry
 from penchant.contracts import Context
 from penchant.models.decoder import Decoder
-from penchant.models.load import load_model
+from penchant.models.gguf import find_gguf
+from penchant.models.load import load_model, load_tokenizer
 from penchant.models.quantities import sequence_logprobs
 from penchant.records import Segment
 from penchant.runs.layout import published
@@ -102,7 +103,7 @@ class Policy:
 
 
 def load(folder: str | Path, dtype: str = "auto", device: str = "auto") -> Policy:
-    """Load a model folder, or a run folder's or stage folder's `model/`.
+    """Load a model folder or a `.gguf` file, or a run folder's or stage folder's `model/`.
 
     Args:
         dtype: `auto` keeps the saved format; `bfloat16` or `float32` converts.
@@ -113,6 +114,6 @@ def load(folder: str | Path, dtype: str = "auto", device: str = "auto") -> Polic
     from penchant.runtime.device import device_name
     from penchant.runtime.precision import resolve_dtype
 
-    inner = published(Path(folder))
+    inner = find_gguf(Path(folder)) or published(Path(folder))
     kind = None if dtype == "auto" else resolve_dtype(dtype)
-    return Policy(load_model(inner, kind, device_name(device)), Tokenizer.load(inner), inner)
+    return Policy(load_model(inner, kind, device_name(device)), load_tokenizer(inner), inner)

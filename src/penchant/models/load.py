@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,12 @@ from safetensors.torch import load_file, save_file
 
 from penchant.errors import CorruptCheckpoint, InputError
 from penchant.files import write_json
-from penchant.models.config import DecoderConfig
+from penchant.models.config import DecoderConfig, unsupported
 from penchant.models.decoder import Decoder
+from penchant.models.gguf import find_gguf, read_gguf, unpack_tokenizer
+from penchant.text.tokenizer import Tokenizer
 
-__all__ = ["load_model", "read_tensors", "save_model", "write_tensors"]
+__all__ = ["load_model", "load_tokenizer", "read_tensors", "save_model", "write_tensors"]
 
 _NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
@@ -65,20 +68,53 @@ def save_model(model: Decoder, folder: Path, suppress: tuple[int, ...] = ()) -> 
 
 
 def load_model(folder: Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Decoder:
-    """Load a Llama-family folder (one file or shards).
+    """Load a folder (one file or shards), or a `.gguf` file or a folder that holds one.
 
     Args:
-        dtype: number format of the weights; None keeps the saved one.
+        dtype: number format of the weights; None keeps the saved one (float32 for GGUF).
 
     Raises:
         InputError: no model there, or one of another family.
         CorruptCheckpoint: weights are missing, truncated or of the wrong shape.
+        MissingExtra: a `.gguf` file, and no library to read it.
     """
+    if (file := find_gguf(folder)) is not None:
+        return _from_gguf(file, dtype or torch.float32, device)
     config = DecoderConfig.from_folder(folder)
     shards = sorted(folder.glob("model*.safetensors"))
     if not shards:
         raise InputError("no model.safetensors", "give a Hugging Face folder with safetensors weights", file=folder)
     weights = {k: v for shard in shards for k, v in read_tensors(shard).items()}
+    return _filled(config, weights, dtype or next(iter(weights.values())).dtype, device, folder)
+
+
+def load_tokenizer(path: Path) -> Tokenizer:
+    """The tokenizer of a folder, or of a `.gguf` file or a folder that holds one.
+
+    Raises:
+        InputError, CorruptCheckpoint: there is none, or it cannot be read. MissingExtra: as `load_model`.
+    """
+    if (file := find_gguf(path)) is None:
+        return Tokenizer.load(path)
+    with tempfile.TemporaryDirectory() as folder:
+        unpack_tokenizer(file, Path(folder))
+        return Tokenizer.load(folder)
+
+
+def _from_gguf(file: Path, dtype: torch.dtype, device: str) -> Decoder:
+    """The model of a `.gguf` file."""
+    theirs = read_gguf(file)
+    raw = theirs.config.to_dict()
+    raw.pop("quantization_config", None)  # the weights are dense now
+    if odd := unsupported(raw):
+        raise InputError(f"this decoder does not support {', '.join(odd)}", "convert the model", file=file)
+    return _filled(DecoderConfig.from_hugging_face(raw, file), theirs.state_dict(), dtype, device, file)
+
+
+def _filled(
+    config: DecoderConfig, weights: dict[str, torch.Tensor], dtype: torch.dtype, device: str, place: Path
+) -> Decoder:
+    """A decoder of these weights; `place` is for messages."""
     if config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
     with torch.device("meta"):
@@ -87,7 +123,6 @@ def load_model(folder: Path, dtype: torch.dtype | None = None, device: str = "cp
         model.load_state_dict(weights, assign=True)
     except RuntimeError as error:
         raise CorruptCheckpoint(
-            " ".join(str(error).split())[:160], "the weights do not fit config.json; fetch them again", file=folder
+            " ".join(str(error).split())[:160], "the weights do not fit the config; fetch them again", file=place
         ) from error
-    kind = dtype or next(iter(weights.values())).dtype
-    return model.to(device=device, dtype=kind).requires_grad_(True)
+    return model.to(device=device, dtype=dtype).requires_grad_(True)
