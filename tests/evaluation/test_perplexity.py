@@ -52,12 +52,14 @@ def test_windows_fit_and_score_the_same_text_whatever_is_asked(words, unit, size
 
 
 @pytest.mark.parametrize("size", [16, 24, 64])
-def test_no_window_has_more_tokens_than_the_limit_control_tokens_included(size):
-    d = document(TEXT * 9)
+@pytest.mark.parametrize("unit", ["line", "sentence", "document"])
+def test_no_window_has_more_tokens_than_the_limit_control_tokens_included(size, unit):
+    d = document(TEXT * 9 + "One. Two. Three is it. Four! " * 9, unit)
     tokenizers = {"fine": FINE, "coarse": COARSE}
     found, facts = held_out([d], tokenizers, labels, size, 10**6, np.random.default_rng(0))
     assert facts["window"] == size
     assert facts["windows"] == len(found["fine"]) == len(found["coarse"]) > 3
+    assert facts.get("windows_left_out", 0) == 0
     assert all(len(w.ids) <= size for windows in found.values() for w in windows)
     assert [w.bytes for w in found["fine"]] == [w.bytes for w in found["coarse"]]
     lengths = [len(w.ids) for w in found["fine"]]

@@ -58,14 +58,13 @@ def cut(document: Document, tokenizers: Sequence[Tokenizer], controls: bool, siz
         controls: leave room for a control token before each segment.
         size: tokens of a window at most.
     """
-    ends = [match.end() for match in _PIECE.finditer(document.text)]
-    if not ends:
+    if not document.text:
         return [], 0
+    # Segments are encoded one by one, as in training, so that a piece ends where one of them does.
+    ends = sorted({*document.ends, *(match.end() for match in _PIECE.finditer(document.text))})
     starts = [0, *ends[:-1]]
     pieces = [document.text[a:b] for a, b in zip(starts, ends, strict=True)]
-    begun = np.zeros(len(pieces), np.int64)  # segments that begin in each piece
-    if controls:
-        np.add.at(begun, [bisect_right(starts, at) - 1 for at in (0, *document.ends[:-1])], 1)
+    begun = np.isin(starts, [0, *document.ends[:-1]] if controls else []).astype(np.int64)
     counts = [np.array([len(ids) for ids in t.encode_batch(pieces)], np.int64) for t in tokenizers]
     totals = [np.concatenate([[0], np.cumsum(count + begun)]) for count in counts]
     spans, at, left_out = [], 0, 0
