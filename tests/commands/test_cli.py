@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from penchant import cli, registry
+from running import penchant
 
 LIGHT = {  # what `penchant --help` and `import penchant` must not load
     *("numpy", "pydantic", "yaml", "rich", "torch", "transformers", "tokenizers", "pyarrow", "matplotlib", "jinja2"),
@@ -21,18 +22,8 @@ LIGHT = {  # what `penchant --help` and `import penchant` must not load
 }
 
 
-def penchant(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "penchant", *words],
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        env={**os.environ, **environment},
-    )
-
-
 def call(*words: str) -> int:
-    """The same in this process; the exit code."""
+    """`penchant ...` in this process; the exit code."""
     with pytest.raises(SystemExit) as leave:
         cli.main(words)
     assert isinstance(leave.value.code, int)
@@ -272,7 +263,7 @@ def test_a_reader_that_has_enough_is_no_failure() -> None:
 
 
 def test_debug_shows_the_traceback() -> None:
-    quiet, loud = penchant("run", "nix"), penchant("run", "nix", PENCHANT_DEBUG="1")
+    quiet, loud = penchant("run", "nix"), penchant("run", "nix", env={"PENCHANT_DEBUG": "1"})
     assert quiet.returncode == 2
     assert "Traceback" not in quiet.stderr
     assert "Traceback" in loud.stderr
@@ -304,9 +295,9 @@ def test_whatever_happens_is_one_line(
 
 def test_completion(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {"_PENCHANT_COMPLETE": "complete_bash", "COMP_WORDS": "penchant pre", "COMP_CWORD": "1"}
-    assert penchant(**asked).stdout.split() == ["prepare", "pretrain"]
+    assert penchant(env=asked).stdout.split() == ["prepare", "pretrain"]
     asked |= {"COMP_WORDS": "penchant run qui", "COMP_CWORD": "2"}
-    assert penchant(**asked).stdout.split() == ["quickstart"]
+    assert penchant(env=asked).stdout.split() == ["quickstart"]
 
 
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,52 +1,15 @@
-"""Whole runs that meet a full disk, a corrupt checkpoint or a wrong line: one line, the right code, nothing lost."""
+"""Whole runs that meet a corrupt checkpoint or a wrong line: one line, the right code, nothing lost."""
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
-import pytest
+from running import one_line, penchant
 
 MEASURES = (
     *("violations_per_line", "style_per_line", "violations_outside_docstrings", "parse_rate", "reward"),
     *("docstring_rate", "distinct_2"),
 )
-INJECTED = """
-import errno, os, pathlib
-_real, _count = os.fsync, [0]
-def fsync(handle):
-    _count[0] += 1
-    if _count[0] > 6 and "checkpoint" in os.readlink(f"/proc/self/fd/{handle}"):
-        raise OSError(errno.ENOSPC, "No space left on device")
-    return _real(handle)
-os.fsync = fsync
-"""
-
-
-def penchant(*words: object, env: dict | None = None) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "penchant", *map(str, words)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=240, env=os.environ | (env or {}))
-
-
-def one_line(done: subprocess.CompletedProcess, code: int, *words: str) -> None:
-    """The run ended with this code and one line of error that holds these words, without a traceback."""
-    assert done.returncode == code, done.stderr[-2000:]
-    assert "Traceback" not in done.stderr
-    errors = [line for line in done.stderr.splitlines() if line.startswith("penchant: ")]
-    assert len(errors) == 1, done.stderr[-2000:]
-    for word in words:
-        assert word in errors[0]
-
-
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
-    """A finished smoke run."""
-    folder = tmp_path_factory.mktemp("finished") / "run"
-    done = penchant("run", "smoke", f"run_dir={folder}")
-    assert done.returncode == 0, done.stderr[-2000:]
-    return folder
 
 
 def copy(folder: Path, to: Path) -> Path:
@@ -87,29 +50,6 @@ def test_a_corrupt_model_is_named(finished, tmp_path):
     path = model / "model.safetensors"
     path.write_bytes(path.read_bytes()[:2000])
     one_line(penchant("generate", model, "--prompt", "def f():\n"), 5, "model.safetensors")
-
-
-def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(finished, tmp_path):
-    (tmp_path / "site").mkdir()
-    (tmp_path / "site" / "sitecustomize.py").write_text(INJECTED)
-    folder = tmp_path / "run"
-    done = penchant("run", "smoke", f"run_dir={folder}", env={"PYTHONPATH": str(tmp_path / "site")})
-    one_line(done, 1, "the disk is full", "checkpoint")
-    assert not list(folder.glob("stages/*/tmp-*"))
-    assert penchant("run", "smoke", f"run_dir={folder}").returncode == 0
-    before = (finished / "models" / "tuned" / "model.safetensors").read_bytes()
-    assert (folder / "models" / "tuned" / "model.safetensors").read_bytes() == before
-
-
-def test_a_really_full_disk(tmp_path):
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    if os.geteuid() or subprocess.run(["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", disk]).returncode:
-        pytest.skip("mounting a small tmpfs needs root")
-    try:
-        one_line(penchant("run", "smoke", f"run_dir={disk / 'run'}"), 1, "the disk is full")
-    finally:
-        subprocess.run(["umount", "-l", disk], check=True)
 
 
 def test_a_prompt_longer_than_the_context_is_refused(finished):

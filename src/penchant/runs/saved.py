@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from penchant.errors import InputError
@@ -11,6 +12,8 @@ from penchant.runs.layout import RunFolder
 from penchant.runs.recipe import Recipe, load_recipe
 
 __all__ = ["saved_recipe"]
+
+_SAVED = "command"  # the origin of what a recipe given as a mapping says
 
 
 def saved_recipe(path: Path, kind: str, settings: Sequence[str] = ()) -> tuple[Recipe, str | None]:
@@ -34,4 +37,8 @@ def saved_recipe(path: Path, kind: str, settings: Sequence[str] = ()) -> tuple[R
     main = next((name for name in reversed(list(stages)) if stages[name]["kind"] == kind), None)
     content = {"name": saved["name"], "seed": saved["seed"], "run_dir": str(path), "stages": stages}
     givens: list[str | Given] = list(from_arguments(settings))
-    return load_recipe(content, givens, environment={}, main=main), main
+    recipe = load_recipe(content, givens, environment={}, main=main)
+    before = saved.get("origins", {})
+    given = {key: origin for key, origin in recipe.origins.items() if origin != _SAVED}
+    origins = {**before, **{key: origin for key, origin in given.items() if origin != "default" or key not in before}}
+    return replace(recipe, origins=origins, source=saved.get("source", "")), main
