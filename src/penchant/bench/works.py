@@ -26,6 +26,8 @@ from penchant.errors import InputError
 from penchant.models.decoder import Decoder
 from penchant.models.load import load_model
 from penchant.records import Completion, Document, Encoded, Prompt
+from penchant.runtime.launch import Place
+from penchant.runtime.mesh import Mesh
 from penchant.sampling.engine import generate
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
@@ -95,7 +97,8 @@ def _train(bench: Bench, source: Source, objective: Any) -> list[float]:
     options = OptimizerOptions(name="adamw", learning_rate=1e-4, schedule="linear", warmup=0.0, weight_decay=0.0)
     timer = _Timer()
     plan = TrainingPlan(source, objective, bench.steps, save_steps=bench.steps + 1)
-    train(bench.model, Optimizer(bench.model, options, bench.steps), plan, timer)
+    mesh = Mesh(bench.threads, "cpu", Place())
+    train(bench.model, Optimizer(bench.model, options, bench.steps), plan, timer, mesh=mesh)
     return timer.seconds
 
 
