@@ -168,7 +168,8 @@ def test_a_rollout_is_used_num_iterations_times_with_its_old_logprobs(tokenizer,
                 gradients.append(float(weight.grad.abs().sum()))
                 weight -= 0.5 * weight.grad
                 weight.grad = None
-    assert seen[0] is seen[1] is seen[2] is not seen[3]
+    assert all(a is b is c for a, b, c in zip(*seen[:3], strict=True))
+    assert seen[3][0] is not seen[0][0]
     assert clipped[0] == clipped[3] == 0  # the first update of a rollout: the ratio is 1
     assert clipped[1] > 0.05
     assert sorted(path.stem for path in (tmp_path / "rollouts").iterdir()) == ["1", "4"]

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
+from penchant.batches.spread import cut
 from penchant.contracts import Transform
 from penchant.data.pack import cut_windows, next_token_batch
 from penchant.errors import DataRejected, InputError
 from penchant.records import Batch, Document, Encoded
+from penchant.runtime.mesh import Mesh
 from penchant.runtime.random import stream
 from penchant.text.control import encode_document
 from penchant.text.tokenizer import Tokenizer
@@ -68,9 +70,17 @@ class Corpus:
         windows: from `windows_of`.
         content_tokens: labels of one optimizer step, over all micro-batches.
         micro_batch_size: windows of one micro-batch at most.
+        mesh: the threads and processes that a step is cut for.
     """
 
-    def __init__(self, windows: Sequence[Encoded], content_tokens: int, micro_batch_size: int, seed: int):
+    def __init__(
+        self,
+        windows: Sequence[Encoded],
+        content_tokens: int,
+        micro_batch_size: int,
+        seed: int,
+        mesh: Mesh | None = None,
+    ):
         if not windows:
             raise DataRejected(
                 "no training text is left: every window has an empty loss mask",
@@ -78,6 +88,7 @@ class Corpus:
             )
         self.windows, self.per_step, self.micro, self.seed = windows, content_tokens, micro_batch_size, seed
         self.counts = np.array([int((~window.control[1:]).sum()) for window in windows])
+        self.mesh = mesh or Mesh.alone()
         self.taken = 0  # windows drawn so far
         self.content = 0  # content tokens drawn so far
         self._epoch, self._order = -1, np.zeros(0, np.int64)
@@ -94,14 +105,14 @@ class Corpus:
         return int(self._order[place])
 
     def next(self, step: int) -> tuple[list[Batch], dict[str, float]]:
-        """The micro-batches of one step; statistics: content tokens so far and epochs."""
+        """This process's micro-batches of one step; statistics: content tokens so far and epochs."""
         chosen: list[int] = []
         while self.content < (step + 1) * self.per_step:
             chosen.append(self._window(self.taken))
             self.taken += 1
             self.content += int(self.counts[chosen[-1]])
-        groups = [chosen[a : a + self.micro] for a in range(0, len(chosen), self.micro)]
-        batches = [_batch([self.windows[i] for i in group]) for group in groups]
+        groups = cut([self.windows[i] for i in chosen], self.micro, self.mesh.lanes)
+        batches = [_batch(group) for group in self.mesh.share(groups, lambda g: sum(len(w.ids) for w in g))]
         return batches, {"content_tokens": self.content, "epoch": round(self.epochs, 4)}
 
     def state_dict(self) -> dict[str, Any]:

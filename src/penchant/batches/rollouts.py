@@ -15,13 +15,14 @@ import pyarrow.parquet as pq
 from penchant.batches.prompts import PromptSet
 from penchant.batches.saved import batch_from_state, batch_state
 from penchant.batches.scoring import Scored, refuse_failures, score
-from penchant.contracts import Judgement, Reward, Task
+from penchant.batches.spread import cost, cut, sampled, scored_by_first, with_logprobs
+from penchant.contracts import Reward, Task
 from penchant.data.pack import completion_batch
 from penchant.errors import DataRejected
 from penchant.files import append_json_lines, writing
 from penchant.models.decoder import Decoder
-from penchant.models.quantities import quantities
 from penchant.records import Batch, Completion, Prompt
+from penchant.runtime.mesh import Mesh
 from penchant.sampling.engine import generate
 from penchant.text.tokenizer import Tokenizer
 
@@ -68,6 +69,7 @@ class Rollouts:
         dead_steps: refuse to go on after so many rollouts in a row without two different rewards in any group.
         num_iterations: updates that one rollout is used for; from 2 on its batches hold `old_logprobs`, fixed once.
         note: tells the person, once a reward, that it failed.
+        mesh: the processes, each of which samples its own groups; rewards are asked in the first alone.
     """
 
     def __init__(
@@ -92,68 +94,91 @@ class Rollouts:
         dead_steps: int = 20,
         num_iterations: int = 1,
         note: Callable[[str], None] = lambda text: None,
+        mesh: Mesh | None = None,
     ):
         self.model, self.reference, self.tokenizer, self.task = model, reference, tokenizer, task
         self.prompts, self.rewards, self.advantages, self.sampling = prompts, rewards, advantages, sampling
         self.groups, self.samples, self.micro = batch_size // num_generations, num_generations, micro_batch_size
         self.how, self.seed, self.folder = how, seed, folder
         self.max_clipped, self.max_failures, self.dead_limit = max_clipped_ratio, max_reward_failures, dead_steps
-        self.iterations, self.note = num_iterations, note
+        self.iterations, self.note, self.mesh = num_iterations, note, mesh or Mesh.alone()
         self.noted: set[str] = set()
         self.at = (0, 0)
         self.dead = 0
         self.used = 0  # updates that the last rollout was used for
-        self.batches: list[Batch] = []  # of that rollout, where it is used again
+        self.batches: list[Batch] = []  # of that rollout, those of all processes
 
     def next(self, step: int) -> tuple[list[Batch], dict[str, float]]:
-        """The micro-batches of one step; and what the rollouts were like, where they are new."""
+        """This process's micro-batches of one step; and what the rollouts were like, where they are new."""
         if 0 < self.used < self.iterations:
             self.used += 1
-            return self.batches, {}
-        batches, stats = self._rollout(step)
-        if self.iterations > 1:
-            batches = self.batches = [self._with_logprobs(self.model, "old_logprobs", batch) for batch in batches]
+            return self.mesh.share(self.batches, cost), {}
+        with self.mesh.whole(self.model) as model:
+            batches, stats = self._rollout(model, step)
+            if self.iterations == 1:
+                return self._with_columns(model, self.mesh.share(batches, cost), share=False), stats
+            self.batches = self._with_columns(model, batches, share=True)
         self.used = 1
-        return batches, stats
+        return self.mesh.share(self.batches, cost), stats
 
-    def _rollout(self, step: int) -> tuple[list[Batch], dict[str, float]]:
+    def _with_columns(self, model: Decoder, batches: Sequence[Batch], share: bool) -> list[Batch]:
+        """Batches with the log-probs that do not change while the rollout is used."""
+        if self.iterations > 1:
+            batches = with_logprobs(self.mesh, model, "old_logprobs", batches, share)
+        if self.reference is not None:
+            batches = with_logprobs(self.mesh, self.reference, "reference_logprobs", batches, share)
+        return list(batches)
+
+    def _rollout(self, model: Decoder, step: int) -> tuple[list[Batch], dict[str, float]]:
+        """The micro-batches of all processes."""
         begin = time.perf_counter()
         stream = self.prompts.start(*self.at)
         prompts = [p for p in (next(stream) for _ in range(self.groups)) for _ in range(self.samples)]
         self.at = (self.prompts.epoch, self.prompts.place)
-        self.model.eval()
-        completions = self.sampling.complete(self.model, self.tokenizer, prompts, self.seed, step * len(prompts))
-        sampled = time.perf_counter()
+        model.eval()
+        completions = self.complete(model, prompts, self.seed, step * len(prompts))
+        judging = time.perf_counter()
+        scored, credits = scored_by_first(self.mesh, lambda: self._judge(prompts, completions))
+        advantages = self.advantages(scored.reward.reshape(self.groups, self.samples)).reshape(-1)
+        advantages = np.where(np.isnan(scored.reward), np.nan, advantages)  # no verdict: left out, of the KL too
+        stats = self._statistics(scored, completions, credits)
+        stats |= {"sampling_seconds": judging - begin, "reward_seconds": time.perf_counter() - judging}
+        if self.mesh.first:
+            self._keep(step + 1, prompts, completions, scored, advantages)
+        self._refuse(step, stats, scored)
+        return self._pack(prompts, completions, credits, advantages), stats
+
+    def complete(self, model: Decoder, prompts: Sequence[Prompt], seed: int, first: int) -> list[Completion]:
+        """One completion a prompt, over all processes; `model` is whole."""
+
+        def sample(part: Sequence[Prompt], number: int) -> list[Completion]:
+            return self.sampling.complete(model, self.tokenizer, part, seed, first + number)
+
+        group = self.samples if len(prompts) % self.samples == 0 else 1
+        return sampled(self.mesh, prompts, group, sample)
+
+    def _judge(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> tuple[Scored, list[int]]:
         judgements = [self.task.judge(p, c.text, c.stop) for p, c in zip(prompts, completions, strict=True)]
         scored = score(self.rewards, prompts, completions, judgements, self.how)
         self.tell(scored)
-        rewarded = time.perf_counter()
-        advantages = self.advantages(scored.reward.reshape(self.groups, self.samples)).reshape(-1)
-        advantages = np.where(np.isnan(scored.reward), np.nan, advantages)  # no verdict: left out, of the KL too
-        stats = self._statistics(scored, completions, judgements)
-        self._keep(step + 1, prompts, completions, scored, advantages)
-        self._refuse(step, stats, scored)
-        batches = self._pack(prompts, completions, judgements, advantages)
-        stats |= {"sampling_seconds": sampled - begin, "reward_seconds": rewarded - sampled}
-        return batches, stats
+        return scored, [judgement.credit for judgement in judgements]
 
     def _pack(
         self,
         prompts: Sequence[Prompt],
         completions: Sequence[Completion],
-        judgements: Sequence[Judgement],
+        credits: Sequence[int],
         advantages: np.ndarray,
     ) -> list[Batch]:
-        """Batches whose labels are the chosen tokens that earn credit; reference log-probs filled in."""
-        credit = [self._credit(c, j) for c, j in zip(completions, judgements, strict=True)]
+        """Batches whose labels are the chosen tokens that earn credit."""
+        credit = [self._credit(c, characters) for c, characters in zip(completions, credits, strict=True)]
         chosen = [i for i, c in enumerate(credit) if c.any() and not np.isnan(advantages[i])]
         length = [len(p.ids) + len(c.ids) for p, c in zip(prompts, completions, strict=True)]
         longest = [max(length[g : g + self.samples]) for g in range(0, len(length), self.samples)]
         # a group stays together, since its prompt is computed once; groups of like length together
         chosen.sort(key=lambda i: (longest[i // self.samples], i // self.samples, length[i], i))
         batches = []
-        for a in range(0, len(chosen), self.micro):
-            part = chosen[a : a + self.micro]
+        for part in cut(chosen, self.micro, self.mesh.lanes):
             batch = completion_batch(
                 [prompts[i].ids for i in part],
                 [completions[i].ids for i in part],
@@ -166,37 +191,25 @@ class Rollouts:
                 temperature=self.sampling.temperature,
                 banned=self.sampling.ban,
             )
-            if self.reference is not None:
-                batch = self._with_logprobs(self.reference, "reference_logprobs", batch)
             batches.append(batch)
         return batches
 
-    def _credit(self, completion: Completion, judgement: Judgement) -> np.ndarray:
+    def _credit(self, completion: Completion, characters: int) -> np.ndarray:
         """bool [tokens]: chosen, and begun before the judged part's end; with the token that ended it, a choice too."""
         text, ids = completion.text, completion.ids
         if "\ufffd" in text:  # bytes that are no UTF-8: one character for an unknown number of bytes
             starts = np.array([len(self.tokenizer.decode(ids[:n])) for n in range(len(ids))])
-            limit = judgement.credit
+            limit = characters
         else:
             sizes = self.tokenizer.byte_lengths(ids)
-            starts, limit = np.cumsum(sizes) - sizes, len(text[: judgement.credit].encode())
+            starts, limit = np.cumsum(sizes) - sizes, len(text[:characters].encode())
         chosen = ~completion.forced
-        if judgement.credit >= len(text):
+        if characters >= len(text):
             return chosen
         earns = chosen & (starts < limit)
         ending = np.flatnonzero(chosen & (starts >= limit))[:1]
         earns[ending] = True
         return earns
-
-    def _with_logprobs(self, model: Decoder, name: str, batch: Batch) -> Batch:
-        """The batch with a further column: the labels' log-probs under a model as it is now."""
-        import dataclasses
-
-        import torch
-
-        with torch.no_grad():
-            found = quantities(model, batch, ("logprobs",))["logprobs"].cpu().numpy()
-        return dataclasses.replace(batch, columns={**batch.columns, name: found})
 
     def tell(self, scored: Scored) -> None:
         """Say once of each reward that it failed.
@@ -211,7 +224,7 @@ class Rollouts:
                 self.note(f"reward {name} failed, and such completions are left out (rewards/{name}/failed): {error}")
 
     def _statistics(
-        self, scored: Scored, completions: Sequence[Completion], judgements: Sequence[Judgement]
+        self, scored: Scored, completions: Sequence[Completion], credits: Sequence[int]
     ) -> dict[str, float]:
         grouped = scored.reward.reshape(self.groups, self.samples)
         known = grouped[~np.isnan(grouped).all(1)]
@@ -229,9 +242,7 @@ class Rollouts:
             "frac_reward_zero_std": float((~self._differs(scored.reward)).mean()),
             "completions/mean_length": float(np.mean(lengths)),
             "completions/clipped_ratio": float(np.mean([c.stop == "length" for c in completions])),
-            "completions/judged_share": float(
-                sum(j.credit for j in judgements) / max(1, sum(len(c.text) for c in completions))
-            ),
+            "completions/judged_share": float(sum(credits) / max(1, sum(len(c.text) for c in completions))),
         }
 
     def _differs(self, values: np.ndarray) -> np.ndarray:

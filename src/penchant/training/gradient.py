@@ -22,7 +22,9 @@ def tokens(batch: Batch) -> float:
     return float(len(batch.inputs))
 
 
-def gradient_step(model: Any, objective: Objective, batches: Sequence[Batch], mesh: Mesh) -> dict[str, float]:
+def gradient_step(
+    model: Any, objective: Objective, batches: Sequence[Batch], mesh: Mesh | None = None
+) -> dict[str, float]:
     """Accumulate the gradient of one optimizer step in `model`.
 
     Args:
@@ -31,6 +33,7 @@ def gradient_step(model: Any, objective: Objective, batches: Sequence[Batch], me
     Returns:
         The loss, its components and their statistics, and `tokens` (labels), over all processes.
     """
+    mesh = mesh or Mesh.alone()
     totals = mesh.sum(objective.totals(batches))
     counted = mesh.sum({"tokens": float(sum(len(batch.labels) for batch in batches))})
     uniform = getattr(objective, "uniform", False)
