@@ -1,230 +1,212 @@
-"""The sampler: prefill, a static key/value cache, one batched step a token.
+"""The sampler: `generate` takes prompts as token ids and gives back what was sampled, with its log-probs.
 
-Each request draws from a stream of its own, whatever stands beside it in the batch; only rounding can differ, with the
-number of rows and the longest of them. Forced tokens (`insert`) are fed, not chosen: they carry no log-prob and do not
-count.
+A prompt that several requests share is run once; places that fall free are taken by the next request; nothing is
+padded. On a CPU the rows are split over lanes, one a thread (two threads that never wait for each other are faster than
+one operation split over two). The numbers that a request draws with depend on its seed alone. On a CPU with oneDNN the
+bits of its log-probs do not depend on the rows beside it either; elsewhere rounding can differ with their number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor
 
 from penchant.errors import InputError
-from penchant.models.attention import Layout, causal_attention
 from penchant.models.decoder import Decoder
-from penchant.runtime.random import stream
-from penchant.sampling.warp import draw, warp
+from penchant.models.frozen import Frozen
+from penchant.runtime.device import set_threads
+from penchant.sampling.cache import Prefix
+from penchant.sampling.lane import Group, Lane
+from penchant.sampling.options import Listen, Options, Sampled, check_prompts
+from penchant.sampling.rows import Decode, Request
 
-__all__ = ["Sampled", "generate"]
+__all__ = ["Options", "Prefix", "Sampled", "generate"]
 
-
-@dataclass(frozen=True, slots=True)
-class Sampled:
-    """What was sampled for one request.
-
-    Attributes:
-        ids: chosen and forced tokens; the end token too, where one was chosen.
-        logprobs: float32 [len(ids)], under the policy's own distribution (temperature and bans included, top-k and
-            top-p not); 0 at forced tokens.
-        forced: bool [len(ids)].
-        stop: "end" or "length".
-    """
-
-    ids: tuple[int, ...]
-    logprobs: np.ndarray
-    forced: np.ndarray
-    stop: str
+SLOTS = 256  # rows at once, where nothing else is asked for
+_A_LANE = 8  # a lane of fewer rows does not pay
 
 
-class _Cache:
-    """Keys and values of all layers, [rows, groups, places, width] each, and how to attend to them."""
-
-    def __init__(self, model: Decoder, rows: int, places: int):
-        c = model.config
-        shape = (rows, c.num_key_value_heads, places, c.head_dim)
-        new: dict[str, Any] = {"dtype": model.dtype, "device": model.device}
-        self.keys = [torch.zeros(shape, **new) for _ in range(c.num_hidden_layers)]
-        self.values = [torch.zeros(shape, **new) for _ in range(c.num_hidden_layers)]
-        self.rows = torch.arange(rows, device=model.device)
-        self.group = c.num_attention_heads // c.num_key_value_heads
-
-    def prefill(self, model: Decoder, prompts: Sequence[Sequence[int]]) -> Tensor:
-        """Run the prompts; returns the hidden state of each prompt's last token [rows, hidden]."""
-        lengths = torch.tensor([len(p) for p in prompts], device=model.device)
-        layout = Layout.of(lengths, model.dtype)
-        ids = torch.tensor([i for p in prompts for i in p], device=model.device)
-        positions = torch.cat([torch.arange(len(p), device=model.device) for p in prompts])
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            self.keys[layer][:, :, : layout.longest] = layout.unfold(k)
-            self.values[layer][:, :, : layout.longest] = layout.unfold(v)
-            return causal_attention(q, k, v, layout)
-
-        return model.hidden(ids, positions, attend)[torch.cumsum(lengths, 0) - 1]
-
-    def step(self, model: Decoder, ids: Tensor, places: Tensor) -> Tensor:
-        """Feed one token a row at its place; returns hidden states [rows, hidden]."""
-        reach = int(places.max()) + 1
-        hidden_from = torch.where(torch.arange(reach, device=ids.device) > places[:, None], float("-inf"), 0.0).to(
-            model.dtype
-        )[:, None, None, :]
-
-        def attend(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            keys, values = self.keys[layer], self.values[layer]
-            keys[self.rows, :, places], values[self.rows, :, places] = k, v
-            rows, heads, width = q.shape
-            grouped = (q * width**-0.5).view(rows, heads // self.group, self.group, width)
-            scores = torch.matmul(grouped, keys[:, :, :reach].transpose(-1, -2)) + hidden_from
-            return torch.matmul(torch.softmax(scores, -1), values[:, :, :reach]).reshape(rows, heads * width)
-
-        return model.hidden(ids, places, attend)
-
-
-def _check(model: Decoder, prompts: Sequence[Sequence[int]], room: int) -> None:
-    limit = model.config.max_position_embeddings
-    for number, prompt in enumerate(prompts, 1):
-        if not prompt:
-            raise InputError("the prompt is empty", "give it at least one token", file="prompt", row=number)
-        if len(prompt) + room > limit:
-            raise InputError(
-                f"{len(prompt)} tokens and {room} new ones pass the model's context of {limit}",
-                "shorten the prompt or max_new_tokens",
-                file="prompt",
-                row=number,
-            )
-
-
-def _distribution(model: Decoder, state: Tensor, temperature: float, ban: Sequence[int]) -> Tensor:
-    """Log-probs [rows, vocabulary] of the policy: its temperature and bans included."""
-    logits = torch.nn.functional.linear(state, model.head).float() / (temperature or 1.0)
-    if ban:
-        logits[:, list(ban)] = float("-inf")
-    return torch.log_softmax(logits, -1)
-
-
-@torch.no_grad()
 def generate(
-    model: Decoder,
+    model: Decoder | Frozen,
     prompts: Sequence[Sequence[int]],
+    options: Options | None = None,
     *,
-    max_new_tokens: int,
-    end: Sequence[int] = (),
-    temperature: float = 1.0,
-    top_k: int = 0,
-    top_p: float = 1.0,
-    ban: Sequence[int] = (),
-    insert: Mapping[int, int] | None = None,
     seed: int = 0,
     first: int = 0,
-    slots: int = 256,
+    seeds: Sequence[int] | None = None,
+    slots: int | None = None,
+    prefixes: Sequence[Prefix | None] | None = None,
+    keep: bool = False,
+    decode: Decode | None = None,
+    listen: Listen | None = None,
     progress: Callable[[int, int], None] | None = None,
+    **changes: Any,
 ) -> list[Sampled]:
     """Sample a completion of each prompt (token ids).
 
     Args:
-        max_new_tokens: chosen tokens at most; forced ones come on top (and take room in the context).
-        end: token ids that end a completion.
-        temperature: 0 is greedy.
-        ban: token ids that cannot be chosen.
-        insert: after token a, feed token b: `{newline: good}`. Also after a prompt that ends with a.
+        options: how to sample; `changes` are its fields, given by name.
         seed, first: request i draws from stream (seed, first + i).
-        slots: rows sampled at once.
+        seeds: a seed for each request instead: it draws what it would alone under that `seed`.
+        slots: rows sampled at once, split evenly over the lanes; by default as many as there are requests, up to 256.
+        prefixes: for each prompt a text kept earlier, or None; what the prompt
+            shares with its beginning is not run again.
+        keep: give each result a `prefix`.
+        decode: token ids to text, for stop strings.
+        listen: called with (request, new ids, their log-probs) as tokens come; the calls of one request come in order,
+            and no two calls at once.
+        progress: called with requests done and wanted.
 
     Raises:
-        InputError: a prompt is empty, or does not fit the context with its completion.
+        InputError: an option is out of range, a prompt is empty or does not fit the context with its completion, or a
+            prefix belongs to other weights.
+        NotFinite: the model's logits are not finite.
     """
-    insert = dict(insert or {})
-    room = max_new_tokens + (max_new_tokens + 1 if insert else 0)
-    limit = model.config.max_position_embeddings
-    _check(model, prompts, max_new_tokens)
-    out: list[Sampled] = []
-    with model.fused():
-        for a in range(0, len(prompts), slots):
-            group = [list(p) for p in prompts[a : a + slots]]
-            uniforms = np.stack(
-                [stream(seed, "sample", first + a + i).random(max_new_tokens) for i in range(len(group))]
-            )
-            places = min(limit, max(map(len, group)) + room)
-            rows = _Rows(group, places, max_new_tokens, set(end), insert)
-            cache = _Cache(model, len(group), places)
-            state = cache.prefill(model, group)
-            while True:
-                logprobs = _distribution(model, state, temperature, ban)
-                if temperature == 0:
-                    chosen = logprobs.argmax(-1)
-                else:
-                    warped = warp(logprobs, top_k, top_p) if top_k or top_p < 1 else logprobs
-                    chosen = draw(warped, rows.uniforms(uniforms).to(model.device))
-                picked = logprobs.gather(1, chosen[:, None]).squeeze(1)
-                if not rows.take(chosen.cpu().numpy(), picked.cpu().numpy()):
-                    break
-                last, place = (torch.from_numpy(x).to(model.device) for x in (rows.last, rows.place))
-                state = cache.step(model, last, place)
-            out.extend(rows.done())
+    how = _options(options, changes)
+    check_prompts(prompts, how, model.config.vocab_size, model.config.max_position_embeddings)
+    if how.stop and decode is None:
+        raise InputError("stop strings need to see text", "give decode=, e.g. tokenizer.decode")
+    if not prompts:
+        return []
+    frozen = model if isinstance(model, Frozen) else Frozen(model)
+    stamp = frozen.stamp() if keep or prefixes else None
+    requests = _requests(prompts, seed, first, seeds)
+    groups = _groups(requests, prefixes, stamp, how)
+    out: list[Sampled | None] = [None] * len(prompts)
+    done, one_at_a_time = [0], threading.Lock()
+
+    def tell(number: int, result: Sampled) -> None:
+        with one_at_a_time:
+            out[number] = result
+            done[0] += 1
             if progress:
-                progress(len(out), len(prompts))
-    return out
+                progress(done[0], len(out))
+
+    def heard(number: int, ids: tuple[int, ...], logprobs: Any) -> None:
+        with one_at_a_time:
+            assert listen is not None
+            listen(number, ids, logprobs)
+
+    count = slots or min(SLOTS, len(prompts))
+    lanes = _lane_count(frozen, count)
+    stop = threading.Event()
+    made = [
+        Lane(
+            *(frozen, part, how, min(-(-count // lanes), sum(len(g.requests) for g in part))),
+            tell=tell,
+            listen=heard if listen else None,
+            decode=decode,
+            stamp=stamp if keep else None,
+            stopped=stop.is_set,
+        )
+        for part in _split(groups, lanes)
+    ]
+    _run(made, stop)
+    return [result for result in out if result is not None]
 
 
-class _Rows:
-    """The bookkeeping of a group of requests, in NumPy: what was taken, what is forced next, who has ended."""
+def _options(options: Options | None, changes: dict[str, Any]) -> Options:
+    """The options with the fields that were given by name."""
+    if unknown := [name for name in changes if name not in Options.__dataclass_fields__]:
+        raise TypeError(f"generate has no option {unknown[0]!r}; there are {', '.join(Options.__dataclass_fields__)}")
+    return replace(options, **changes) if options else Options(**changes)
 
-    def __init__(self, prompts: list[list[int]], places: int, budget: int, end: set[int], insert: dict[int, int]):
-        count = len(prompts)
-        self.budget, self.end, self.places = budget, np.array(sorted(end), np.int64), places
-        self.next_forced = np.full(max([*insert, 0]) + 1, -1, np.int64)
-        for after, token in insert.items():
-            self.next_forced[after] = token
-        self.last = np.array([p[-1] for p in prompts], np.int64)
-        self.place = np.array([len(p) for p in prompts], np.int64) - 1
-        self.chosen = np.zeros(count, np.int64)
-        self.ended = np.zeros(count, bool)
-        self.cut = np.zeros(count, bool)
-        self.ids: list[np.ndarray] = []
-        self.logprobs: list[np.ndarray] = []
-        self.forced: list[np.ndarray] = []
-        self.taken: list[np.ndarray] = []
 
-    def uniforms(self, table: np.ndarray) -> Tensor:
-        """The number each row draws with at its next choice."""
-        at = np.minimum(self.chosen, table.shape[1] - 1)
-        return torch.from_numpy(table[np.arange(len(table)), at])
+def _requests(prompts: Sequence[Sequence[int]], seed: int, first: int, seeds: Sequence[int] | None) -> list[Request]:
+    if seeds is not None and len(seeds) != len(prompts):
+        raise InputError(f"{len(seeds)} seeds for {len(prompts)} prompts", "give one each")
+    draws = [(seed, first + i) for i in range(len(prompts))] if seeds is None else [(s, 0) for s in seeds]
+    return [Request(i, tuple(map(int, p)), d) for i, (p, d) in enumerate(zip(prompts, draws, strict=True))]
 
-    def take(self, chosen: np.ndarray, logprobs: np.ndarray) -> bool:
-        """Take a token a row (forced ones instead of chosen ones); False when no row goes on."""
-        small = np.minimum(self.last, len(self.next_forced) - 1)
-        force = np.where(small == self.last, self.next_forced[small], -1)
-        forced = force >= 0
-        tokens = np.where(forced, force, chosen)
-        closing = ~forced & np.isin(tokens, self.end)
-        going = ~self.ended & ~self.cut
-        live = going & ~closing
-        self.ended |= going & closing
-        self.chosen += live & ~forced
-        self.ids.append(tokens)
-        self.logprobs.append(np.where(forced, 0.0, logprobs).astype(np.float32))
-        self.forced.append(forced)
-        self.taken.append(going)
-        self.last = np.where(live, tokens, self.last)
-        self.place = np.where(live, self.place + 1, self.place)
-        self.cut |= live & ((self.chosen >= self.budget) | (self.place + 1 >= self.places))
-        return bool((~self.ended & ~self.cut).any())
 
-    def done(self) -> list[Sampled]:
-        """The requests' results, in order."""
-        ids, logprobs, forced, took = (np.stack(x) for x in (self.ids, self.logprobs, self.forced, self.taken))
-        return [
-            Sampled(
-                tuple(ids[took[:, i], i].tolist()),
-                logprobs[took[:, i], i],
-                forced[took[:, i], i],
-                "end" if self.ended[i] else "length",
-            )
-            for i in range(ids.shape[1])
-        ]
+def _groups(
+    requests: Sequence[Request],
+    prefixes: Sequence[Prefix | None] | None,
+    stamp: tuple[float, ...] | None,
+    options: Options,
+) -> list[Group]:
+    """Requests by prompt, in the order in which the prompts first came."""
+    if prefixes is not None and len(prefixes) != len(requests):
+        raise InputError(f"{len(prefixes)} prefixes for {len(requests)} prompts", "give one each, or None")
+    groups: dict[tuple[tuple[int, ...], int], Group] = {}
+    for request, prefix in zip(requests, prefixes or [None] * len(requests), strict=True):
+        key = (request.prompt, id(prefix))
+        if key not in groups:
+            groups[key] = Group(request.prompt, deque(), _reuse(request.prompt, prefix, stamp, options))
+        groups[key].requests.append(request)
+    return list(groups.values())
+
+
+def _reuse(
+    prompt: tuple[int, ...], prefix: Prefix | None, stamp: tuple[float, ...] | None, options: Options
+) -> tuple[Prefix, int] | None:
+    """How much of a prompt a prefix covers; the last token is run always, for what comes after it."""
+    if prefix is None or options.prompt_logprobs:
+        return None
+    if prefix.stamp != stamp:
+        raise InputError("a prefix was kept under other weights", "run the whole prompt after each change of the model")
+    both = zip(prefix.ids, prompt[:-1], strict=False)
+    shared = next((i for i, (a, b) in enumerate(both) if a != b), min(len(prefix.ids), len(prompt) - 1))
+    return (prefix, shared) if shared else None
+
+
+def _lane_count(model: Frozen, rows: int) -> int:
+    return max(1, min(torch.get_num_threads(), rows // _A_LANE)) if model.device.type == "cpu" else 1
+
+
+def _split(groups: Sequence[Group], lanes: int) -> list[list[Group]]:
+    """Spread groups over lanes evenly and the same way always: whole ones where that is even enough."""
+    if lanes == 1:
+        return [list(groups)]
+    total = sum(len(g.requests) for g in groups)
+    piece = max(1, total // (4 * lanes))
+    parts: list[list[Group]] = [[] for _ in range(lanes)]
+    loads = [0] * lanes
+    for group in groups:
+        mine: dict[int, Group] = {}
+        while group.requests:
+            lane = loads.index(min(loads))
+            if lane not in mine:
+                mine[lane] = Group(group.prompt, deque(), group.reuse)
+                parts[lane].append(mine[lane])
+            for _ in range(min(piece, len(group.requests))):
+                mine[lane].requests.append(group.requests.popleft())
+                loads[lane] += 1
+    return [part for part in parts if part]
+
+
+def _run(lanes: Sequence[Lane], stop: threading.Event) -> None:
+    """Run lanes side by side, the first one in this thread; the first failure ends them all and is raised."""
+    if len(lanes) == 1:
+        lanes[0].run()
+        return
+    threads, errors = torch.get_num_threads(), []
+
+    def run(lane: Lane) -> None:
+        torch.get_num_threads()  # settled at the first question, which would undo ours later
+        set_threads(1)
+        try:
+            lane.run()
+        except BaseException as error:  # of Ctrl-C too: the other lanes must end first
+            errors.append(error)
+            stop.set()
+
+    others = [threading.Thread(target=run, args=(lane,), name="sampling") for lane in lanes[1:]]
+    for thread in others:
+        thread.start()
+    run(lanes[0])
+    while any(thread.is_alive() for thread in others):
+        try:
+            for thread in others:
+                thread.join()
+        except KeyboardInterrupt as error:
+            errors.append(error)
+            stop.set()
+    set_threads(threads)
+    if errors:
+        raise errors[0]

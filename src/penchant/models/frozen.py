@@ -1,0 +1,158 @@
+"""A decoder's forward alone, for sampling: its matrices stacked and laid out once for the machine; never saved.
+
+On a CPU oneDNN's own layout of a matrix saves a reordering of it at each product; it also gives a row the same bits
+whatever rows go with it (from two rows on), which PyTorch's default in float32 does not.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from penchant.models import kernels
+from penchant.models.decoder import Decoder, Mix
+
+__all__ = ["Frozen", "Linear", "merged"]
+
+_ROWS = 64  # what oneDNN is told to expect; other numbers of rows work as well
+
+
+@functools.cache
+def _packs(kind: torch.dtype) -> bool:
+    """Whether oneDNN's linear layer with a laid-out matrix works here, and is right; it is no public interface."""
+    if kind not in (torch.bfloat16, torch.float32):
+        return False
+    try:
+        x, weight = torch.linspace(-1, 1, 96).view(2, 48).to(kind), torch.linspace(-1, 1, 1536).view(32, 48).to(kind)
+        found = _multiply(x, torch.ops.mkldnn._reorder_linear_weight(weight, _ROWS), None)
+        return torch.allclose(found.float(), F.linear(x, weight).float(), rtol=0.02, atol=0.02)
+    except (AttributeError, RuntimeError):
+        return False
+
+
+def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise.default(x, packed, bias, "none", [], "")
+
+
+class Linear:
+    """y = x W' + b; W as it is, or in oneDNN's layout."""
+
+    def __init__(self, weight: Tensor, bias: Tensor | None):
+        packs = weight.device.type == "cpu" and _packs(weight.dtype)
+        self.bias, self.packed = bias, packs
+        self.mark = weight[:: max(1, len(weight) - 1)].float().sum()  # of the first and the last row
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS) if packs else weight
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """[N, in] -> [N, out]."""
+        if not self.packed:
+            return F.linear(x, self.weight, self.bias)
+        if len(x) == 1:  # one row alone may go another way and get other bits
+            return _multiply(x.expand(2, -1).contiguous(), self.weight, self.bias)[:1]
+        return _multiply(x, self.weight, self.bias)
+
+
+def merged(layer: Any) -> tuple[Tensor, Tensor | None]:
+    """The matrix and bias of a linear layer; of one with an adapter, what it does to the unit vectors."""
+    if type(layer) is nn.Linear:
+        return layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
+    base = layer.weight
+    was = layer.training
+    layer.eval()
+    try:
+        zero = layer(base.new_zeros(1, base.shape[1]))
+        rows = layer(torch.eye(base.shape[1], dtype=base.dtype, device=base.device))
+    finally:
+        layer.train(was)
+    bias = getattr(layer, "bias", None)
+    return (rows if bias is None else rows - zero).T.contiguous(), None if bias is None else zero[0]
+
+
+def _together(*layers: Any) -> Linear:
+    parts = [merged(layer) for layer in layers]
+    if len(parts) == 1:
+        return Linear(*parts[0])
+    biases = [b for _, b in parts if b is not None]
+    return Linear(torch.cat([w for w, _ in parts]), torch.cat(biases) if biases else None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layer:
+    before: Tensor
+    qkv: Linear
+    norms: tuple[Tensor, Tensor] | None
+    out: Linear
+    between: Tensor
+    gate_up: Linear
+    down: Linear
+
+
+class Frozen:
+    """A decoder's weights as sampling reads them; the decoder's later changes are not seen.
+
+    Attributes:
+        config, dtype, device: those of the decoder.
+        angles: positions [T] -> cosines and sines, float32 [T, head_dim / 2].
+        window: of a layer, how many tokens a token sees; None for all.
+    """
+
+    @torch.no_grad()
+    def __init__(self, model: Decoder):
+        c = self.config = model.config
+        self.dtype, self.device = model.dtype, model.device
+        self.angles: Callable[[Tensor], tuple[Tensor, Tensor]] = model.rope.angles
+        self.window = model.window
+        self.eps, self.width = c.rms_norm_eps, c.head_dim
+        self.groups, self.group = c.num_key_value_heads, c.num_attention_heads // c.num_key_value_heads
+        self.inner, self.part = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+        self.embedding = model.model.embed_tokens.weight.detach()
+        self.layers = [self._layer(block) for block in model.model.layers]
+        self.last = model.model.norm.weight.detach()
+        self.head = Linear(model.head.detach(), getattr(model, "head_bias", None))
+
+    @staticmethod
+    def _layer(block: Any) -> _Layer:
+        a, m = block.self_attn, block.mlp
+        return _Layer(
+            block.input_layernorm.weight.detach(),
+            _together(a.q_proj, a.k_proj, a.v_proj),
+            None if a.q_norm is None else (a.q_norm.weight.detach(), a.k_norm.weight.detach()),
+            _together(a.o_proj),
+            block.post_attention_layernorm.weight.detach(),
+            _together(m.gate_proj, m.up_proj),
+            _together(m.down_proj),
+        )
+
+    @property
+    def packed(self) -> bool:
+        """Whether a row's bits do not depend on the rows that go with it."""
+        return self.head.packed
+
+    def stamp(self) -> tuple[float, ...]:
+        """Numbers that change when the weights are trained on."""
+        parts = [part.mark for x in self.layers for part in (x.qkv, x.out, x.gate_up, x.down)]
+        return tuple(torch.stack([*parts, self.head.mark]).tolist())
+
+    def states(self, inputs: Tensor, mix: Mix) -> Tensor:
+        """Hidden states [T, hidden] of flat token ids [T], as `Decoder.states`."""
+        x, add = F.embedding(inputs, self.embedding), None
+        for number, layer in enumerate(self.layers):
+            x, normed, _ = kernels.norm(x, add, layer.before, self.eps)
+            qkv = layer.qkv(normed)
+            if layer.norms is not None:
+                qkv = self._norm_heads(qkv, *layer.norms)
+            x, normed, _ = kernels.norm(x, layer.out(mix(number, qkv)), layer.between, self.eps)
+            add = layer.down(kernels.swiglu(layer.gate_up(normed)))
+        return kernels.norm(x, add, self.last, self.eps)[1]
+
+    def _norm_heads(self, qkv: Tensor, q_gain: Tensor, k_gain: Tensor) -> Tensor:
+        q, k, v = qkv.split((self.inner, self.part, self.part), dim=-1)
+        q = kernels.norm(q.reshape(-1, self.width), None, q_gain, self.eps)[1]
+        k = kernels.norm(k.reshape(-1, self.width), None, k_gain, self.eps)[1]
+        return torch.cat([q.view(len(v), -1), k.view(len(v), -1), v], dim=-1)
