@@ -2,60 +2,46 @@
 
 from __future__ import annotations
 
-import errno
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 
 from penchant.errors import CorruptCheckpoint, InputError
 from penchant.files import write_json
 from penchant.models.config import DecoderConfig, unsupported
 from penchant.models.decoder import Decoder
 from penchant.models.gguf import find_gguf, read_gguf, unpack_tokenizer
+from penchant.models.lora import adapted, merged_state, read_adapter, save_lora
+from penchant.models.tensors import read_tensors, write_tensors
 from penchant.text.tokenizer import Tokenizer
 
-__all__ = ["load_model", "load_tokenizer", "read_tensors", "save_model", "write_tensors"]
+__all__ = ["load_model", "load_tokenizer", "read_tensors", "save_model", "saved_state", "write_tensors"]
 
 _NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
 
 
-def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """Write a safetensors file with the header that Hugging Face's loaders ask for."""
-    try:
-        save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, path, metadata={"format": "pt"})
-    except SafetensorError as error:  # it hides the system's error in its text
-        if "os error 28" in str(error):
-            raise OSError(errno.ENOSPC, "No space left on device", str(path)) from error
-        raise
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file.
-
-    Raises:
-        CorruptCheckpoint: missing, truncated or not a safetensors file.
-    """
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise CorruptCheckpoint(
-            f"cannot be read ({str(error).splitlines()[0][:80]})", "restore it, or use an earlier checkpoint", file=path
-        ) from error
-
-
-def save_model(model: Decoder, folder: Path, suppress: tuple[int, ...] = ()) -> None:
+def save_model(
+    model: Decoder,
+    folder: Path,
+    suppress: tuple[int, ...] = (),
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> None:
     """Write a model's files into an existing folder (beside its tokenizer's).
 
     Args:
         suppress: token ids that samplers must not choose (control tokens), kept in `generation_config.json`.
+        weights: the whole weights by name, where the model holds a part of them only.
     """
     config = model.config
     write_json(folder / "config.json", config.to_hugging_face(_NAMES[model.dtype]))
-    write_tensors(folder / "model.safetensors", dict(model.state_dict()))
+    if adapted(model):
+        write_tensors(folder / "model.safetensors", merged_state(model))
+        save_lora(model, folder / "adapter")
+    else:
+        write_tensors(folder / "model.safetensors", dict(weights or model.state_dict()))
     generation: dict[str, Any] = {
         "bos_token_id": config.bos_token_id,
         "eos_token_id": config.eos_token_id,
@@ -65,6 +51,17 @@ def save_model(model: Decoder, folder: Path, suppress: tuple[int, ...] = ()) -> 
     if suppress:
         generation["suppress_tokens"] = list(suppress)
     write_json(folder / "generation_config.json", generation)
+
+
+def saved_state(model: Decoder, folder: Path) -> dict[str, torch.Tensor]:
+    """What `save_model` wrote of this model, as its `load_state_dict` takes it; beside adapters the base stays.
+
+    Raises:
+        CorruptCheckpoint: missing, or cannot be read.
+    """
+    if adapted(model):
+        return dict(model.state_dict()) | read_adapter(folder / "adapter")
+    return read_tensors(folder / "model.safetensors")
 
 
 def load_model(folder: Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Decoder:

@@ -85,7 +85,12 @@ def verify(checkpoint: Path) -> None:
 
 def steps(folder: Path) -> list[int]:
     """The steps of all whole checkpoints, ascending; half-written ones have another name."""
-    return sorted(int(p.name.removeprefix("checkpoint-")) for p in folder.glob("checkpoint-*"))
+    return sorted(step_of(p) for p in folder.glob("checkpoint-*"))
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step that a checkpoint's name says."""
+    return int(checkpoint.name.removeprefix("checkpoint-"))
 
 
 def latest(folder: Path, note: Callable[[str], None] = lambda _: None) -> Path | None:
