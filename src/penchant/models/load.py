@@ -38,8 +38,8 @@ def save_model(
     config = model.config
     write_json(folder / "config.json", config.to_hugging_face(_NAMES[model.dtype]))
     if adapted(model):
-        write_tensors(folder / "model.safetensors", merged_state(model))
-        save_lora(model, folder / "adapter")
+        write_tensors(folder / "model.safetensors", merged_state(model, weights))
+        save_lora(model, folder / "adapter", weights=weights)
     else:
         write_tensors(folder / "model.safetensors", dict(weights or model.state_dict()))
     generation: dict[str, Any] = {
