@@ -83,12 +83,15 @@ def test_build(kind, name):
 
 @pytest.mark.parametrize("name", registry.names("stages"))
 def test_stages(name):
-    """A stage has `run(options, context)`; `plan`, where it has one, takes the same."""
+    """A stage has `INPUTS` and `run(options, context)`; `plan`, where it has one, takes the same."""
     module = registry.load("stages", name)
     for function in filter(None, (module.run, getattr(module, "plan", None))):
         first, second, *more = inspect.signature(function).parameters.values()
         assert (first.name, second.name) == ("options", "context")
         assert all(parameter.default is not parameter.empty for parameter in more)
+    assert all(role is ... or isinstance(role, str) for role in module.INPUTS)
+    if hasattr(module, "check"):
+        assert list(inspect.signature(module.check).parameters) == ["options", "inputs"]
 
 
 @pytest.mark.parametrize("name", registry.names("signals"))

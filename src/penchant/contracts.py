@@ -10,7 +10,9 @@ from typing import Any, Protocol
 from penchant.records import Batch, Completion, Document, Encoded, Prompt, Segment
 
 __all__ = [
+    "Complaint",
     "Context",
+    "Feed",
     "Judgement",
     "Mark",
     "Measure",
@@ -179,3 +181,21 @@ class StageContext:
     threads: int
     stop: Callable[[], int]
     note: Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What is to fill an input of a stage: another stage of the recipe, before it has run.
+
+    Attributes:
+        kind, options: that stage's.
+        inputs: role -> what fills its own inputs; a Path is a folder that is there.
+    """
+
+    kind: str
+    options: Any
+    inputs: Mapping[str, Feed | Path]
+
+
+# What is wrong with a stage's options, told before anything runs: the key, and what to do about its value.
+Complaint = tuple[str, str]

@@ -16,7 +16,10 @@ from typing import Any, Union, get_args, get_origin
 from penchant.errors import OptionError
 from penchant.yaml_file import parse_scalar
 
-__all__ = ["ALIASES", "Given", "from_arguments", "from_environment", "known_keys", "nearest", "resolve", "unknown_key"]
+__all__ = [
+    *("ALIASES", "Given", "behind", "from_arguments", "from_environment", "known_keys", "nearest", "resolve"),
+    *("shortened", "unknown_key"),
+]
 
 # Names of Hugging Face's trainers, and what they are called here; the first that the stage knows is taken.
 # An empty tuple: accepted and not needed.
@@ -140,7 +143,7 @@ def _validate(options: Any, givens: list[Given], prefix: str) -> Any:
             return options.model_validate(_nested(givens))
         except ValidationError as failure:
             first = failure.errors()[0]
-            given = _behind(first["loc"], givens)
+            given = behind(first["loc"], givens)
             index = givens.index(given) if given else -1
             # `name=2024` is text where text is wanted, whatever YAML makes of it.
             textual = first["type"] in ("string_type", "path_type") and given is not None
@@ -161,15 +164,22 @@ def _complaint(failure: Any, given: Given | None, prefix: str, known: list[str])
     elif first["type"] == "extra_forbidden":
         problem, mend = f"there is no option {key!r}", nearest(key, [prefix + name for name in known])
     else:
-        shown = repr(first["input"])
-        shown = shown if len(shown) <= 60 else shown[:57] + "..."
-        problem, mend = f"option {key!r} is {shown}", f"it {message}" if message.startswith("should") else message
+        problem, mend = (
+            f"option {key!r} is {shortened(first['input'])}",
+            f"it {message}" if message.startswith("should") else message,
+        )
         if first["type"] == "literal_error":
             choices = str(first.get("ctx", {}).get("expected", "")).replace("'", "").replace(" or ", ", ").split(", ")
             close = difflib.get_close_matches(str(first["input"]), choices, n=1)
             mend += f"; did you mean {close[0]!r}?" if close else ""
     mend += f" (and {more} more)" if more else ""
     return given.wrong(problem, mend) if given else OptionError(problem, mend)
+
+
+def shortened(value: Any) -> str:
+    """A value as a message shows it."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
 
 
 def known_keys(options: Any, prefix: str = "") -> list[str]:
@@ -252,7 +262,7 @@ def _nested(givens: Sequence[Given]) -> dict[str, Any]:
     return tree
 
 
-def _behind(loc: Sequence[Any], givens: Sequence[Given]) -> Given | None:
+def behind(loc: Sequence[Any], givens: Sequence[Given]) -> Given | None:
     """The last given that set what stands at `loc`, or something in it, or something around it."""
     path = tuple(str(part) for part in loc)
     for given in reversed(givens):

@@ -43,8 +43,9 @@ def checked(kind: str, entry: Mapping[str, Any]) -> tuple[ModuleType, Any]:
         return module, module.Options(**given)
     except ValidationError as error:
         first = error.errors()[0]
+        place = f" option {'.'.join(map(str, first['loc']))}:" if first["loc"] else ""
         raise InputError(
-            f"{what}: option {'.'.join(map(str, first['loc']))}: {first['msg']}",
+            f"{what}:{place} {str(first['msg']).removeprefix('Value error, ')}",
             f"its options are {', '.join(module.Options.model_fields) or 'none'}",
         ) from error
 

@@ -29,7 +29,7 @@ class Options(BaseModel):
     model_config = ConfigDict(extra="forbid")
     n: int = Field(default=2, ge=1, description="words in an n-gram")
     size: int = Field(default=5000, ge=1, description="n-grams that are looked at")
-    seed: int = Field(default=0, description="of the order in which texts are taken")
+    seed: int = Field(default=0, ge=0, description="of the order in which texts are taken")
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from penchant.contracts import Context, Term
 from penchant.records import Batch
@@ -24,9 +24,9 @@ __all__ = ["Options", "PolicyGradient", "build", "clipped_surrogate", "k3"]
 class Options(BaseModel, extra="forbid"):
     """`beta` weighs the KL to the reference; `epsilon`, `epsilon_high` bound the ratio."""
 
-    beta: float = 0.1
-    epsilon: float = 0.2
-    epsilon_high: float | None = None
+    beta: float = Field(0.1, ge=0)
+    epsilon: float = Field(0.2, gt=0)
+    epsilon_high: float | None = Field(None, gt=0)
 
 
 def clipped_surrogate(ratio: Tensor, advantages: Tensor, low: float, high: float) -> Tensor:

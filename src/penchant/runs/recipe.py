@@ -22,6 +22,7 @@ from penchant.options import (
     resolve,
     unknown_key,
 )
+from penchant.runs.refusal import refuse
 from penchant.yaml_file import read_yaml
 
 __all__ = ["Recipe", "Stage", "find_recipe", "load_recipe"]
@@ -237,11 +238,13 @@ class _Draft:
             stages[name], found = self._stage(name)
             origins.update(found)
         fallback = Path(source).stem if source else "run"
+        ordered = {name: stages[name] for name in self._order(stages)}
+        refuse(ordered, self.givens, self.place)
         return Recipe(
             name=self._text("name", fallback) or fallback,
             seed=self._seed(),
             run_dir=self._text("run_dir", None),
-            stages={name: stages[name] for name in self._order(stages)},
+            stages=ordered,
             origins=origins,
             source=source,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from penchant.errors import InputError
 from penchant.runtime.memory import keep_pages
 
 __all__ = ["device_name", "set_threads"]
@@ -13,6 +14,8 @@ def device_name(name: str = "auto", local: int = 0) -> str:
     """`auto` is CUDA where there is one, else the CPU; a process beside others takes the card of its own number."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
+        raise InputError(f"device is {name}, and there is no such card", "set device=auto or device=cpu")
     return f"cuda:{local}" if name == "cuda" and local else name
 
 

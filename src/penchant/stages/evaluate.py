@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -22,11 +22,15 @@ from penchant.evaluation.prompts import choose_spots, prompts_by_way
 from penchant.files import read_json, stable_hash, write_json
 from penchant.plugins import build_context
 from penchant.records import Document, Prompt
+from penchant.runtime.names import DeviceName
 from penchant.runtime.random import stream
+from penchant.stages._checks import evaluate_check as check
 from penchant.text.control import labels, resolve_threshold
 from penchant.text.prompts import make_prompt
 
-__all__ = ["BestOf", "Machine", "Options", "RowOptions", "open_machine", "plan", "run"]
+__all__ = ["INPUTS", "BestOf", "Machine", "Options", "RowOptions", "check", "open_machine", "plan", "run"]
+
+INPUTS = ("data", ...)  # and a role a model
 
 
 BY_BYTE = {"bits_per_byte", "bits_per_byte_labelled"}
@@ -67,7 +71,9 @@ class Options(BaseModel):
     per_file: int = Field(default=12, ge=1, description="prompts from one file at most")
     prompt_tokens: int = Field(default=72, ge=1, description="text tokens of a prompt at most")
     max_new_tokens: int = Field(default=96, ge=1, description="chosen tokens of a completion at most")
-    temperatures: list[float] = Field(default=[0.7, 1.0], min_length=1, description="the first is the main one")
+    temperatures: list[Annotated[float, Field(ge=0, allow_inf_nan=False)]] = Field(
+        default=[0.7, 1.0], min_length=1, description="the first is the main one"
+    )
     signal: str = Field(default="style", description="whose scores the control tokens stand for")
     threshold: float | str = Field(default=0.0, description="score from which a segment is good; median, or qX")
     perplexity_tokens: int = Field(default=40_000, ge=0, description="held-out content tokens; 0 for no perplexity")
@@ -78,7 +84,7 @@ class Options(BaseModel):
     bootstrap: int = Field(default=1000, ge=2, description="resamples of intervals and tests")
     distinct_bigrams: int = Field(default=5000, ge=2, description="bigrams that distinct-2 looks at, at most")
     primary: str | None = Field(default=None, description="the measure that the report leads with")
-    device: str = "auto"
+    device: DeviceName = "auto"
 
 
 def plan(options: Options, context: StageContext) -> dict[str, Any]:

@@ -27,9 +27,13 @@ from penchant.errors import DataRejected, InputError, OptionError, Stopped
 from penchant.files import write_json, writing
 from penchant.machine import cores
 from penchant.records import Document
+from penchant.stages._checks import prepare_check as check
+from penchant.stages._foresee import signal_entry
 from penchant.text.segment import LANGUAGES, segment_ends
 
-__all__ = ["Options", "build_signals", "plan", "run"]
+__all__ = ["INPUTS", "Options", "build_signals", "check", "plan", "run"]
+
+INPUTS = ()
 
 T = TypeVar("T")
 _ROW = "row_source"  # where the row stood, for data that are grouped by a column
@@ -43,7 +47,9 @@ class Options(BaseModel):
     text_column: str = Field("text", description="which column holds the text")
     group_column: str | None = Field(None, description="rows with the same value stay in one part (else: by source)")
     segment: Literal["line", "sentence", "document"] = Field("line", description="what a signal scores")
-    language: str | None = Field(None, description="ISO code for sentence rules; guessed where not given")
+    language: str | None = Field(
+        None, pattern="^[a-z]{2,3}$", description="ISO code for sentence rules; guessed where not given"
+    )
     signals: list[str | dict[str, Any]] = Field(["style"], description="names, or {name, as, ...options}")
     min_chars: int = Field(1, ge=0, description="shorter texts are dropped")
     repair: bool = Field(False, description="repair wrongly decoded prose with ftfy")
@@ -123,7 +129,7 @@ def build_signals(specs: Sequence[str], seed: int = 0) -> dict[str, Signal]:
     """
     made: dict[str, Signal] = {}
     for text in specs:
-        label, name, options = _spec(json.loads(text))
+        label, name, options = signal_entry(json.loads(text))
         module = registry.load("signals", name)
         try:
             chosen = module.Options(**options) if hasattr(module, "Options") else options
@@ -138,19 +144,9 @@ def build_signals(specs: Sequence[str], seed: int = 0) -> dict[str, Signal]:
     return made
 
 
-def _spec(spec: str | Mapping[str, Any]) -> tuple[str, str, dict[str, Any]]:
-    """(name of the scores, name of the plug-in, its options)."""
-    if isinstance(spec, str):
-        spec = {"name": spec}
-    options = dict(spec)
-    if not isinstance(name := options.pop("name", None), str):
-        raise OptionError("a signal has no name", "write data.signals: [style] or [{name: style, ...}]")
-    return str(options.pop("as", Path(name).stem if name.endswith(".py") else name)), name, options
-
-
 def _about(specs: Sequence[str | Mapping[str, Any]], made: Mapping[str, Signal]) -> dict[str, dict[str, Any]]:
     about = {}
-    for label, name, options in map(_spec, specs):
+    for label, name, options in map(signal_entry, specs):
         module = registry.load("signals", name)
         languages = getattr(module, "LANGUAGES", "any")
         about[label] = {

@@ -10,21 +10,25 @@ from penchant.contracts import StageContext
 from penchant.errors import InputError
 from penchant.models.config import DecoderConfig
 from penchant.plugins import checked
+from penchant.runtime.names import DeviceName
+from penchant.stages._checks import pretrain_check as check
 from penchant.training.options import OptimizerOptions
 from penchant.training.trackers import TrackerName
 
-__all__ = ["ModelOptions", "Options", "plan", "run"]
+__all__ = ["INPUTS", "ModelOptions", "Options", "check", "plan", "run"]
+
+INPUTS = ("data", "tokenizer")
 
 
 class ModelOptions(BaseModel, extra="forbid"):
     """The decoder's shape (names of `transformers.LlamaConfig`)."""
 
-    hidden_size: int = 128
-    intermediate_size: int = 384
-    num_hidden_layers: int = 4
-    num_attention_heads: int = 4
-    num_key_value_heads: int = 4
-    max_position_embeddings: int = 512
+    hidden_size: int = Field(128, ge=1)
+    intermediate_size: int = Field(384, ge=1)
+    num_hidden_layers: int = Field(4, ge=1)
+    num_attention_heads: int = Field(4, ge=1)
+    num_key_value_heads: int = Field(4, ge=1)
+    max_position_embeddings: int = Field(512, ge=1)
 
 
 class Options(BaseModel, extra="forbid"):
@@ -45,11 +49,11 @@ class Options(BaseModel, extra="forbid"):
     model: ModelOptions = ModelOptions()
     optimizer: OptimizerOptions = OptimizerOptions()
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    device: str = "auto"
+    device: DeviceName = "auto"
     eval_steps: int = Field(140, ge=1)
     eval_tokens: int = Field(32768, ge=1, description="held-out content tokens of each evaluation")
     save_steps: int = Field(140, ge=1)
-    sample_tokens: int = Field(48, description="tokens of the samples written at each evaluation; 0 for none")
+    sample_tokens: int = Field(48, ge=0, description="tokens of the samples written at each evaluation; 0 for none")
     on_not_finite: Literal["skip", "halt", "rollback"] = "skip"
     trackers: list[TrackerName] = []
     project: str = "penchant"

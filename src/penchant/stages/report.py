@@ -10,7 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from penchant.contracts import StageContext
 from penchant.reports.build import write_report
 
-__all__ = ["Options", "run"]
+__all__ = ["INPUTS", "Options", "run"]
+
+INPUTS = (...,)  # `data`, `evaluation` and a role a training stage, each if there is one
 
 
 class Options(BaseModel):

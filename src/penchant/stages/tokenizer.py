@@ -11,7 +11,9 @@ from penchant.data.store import read_documents
 from penchant.errors import InputError
 from penchant.text.tokenizer import Tokenizer
 
-__all__ = ["Options", "plan", "run"]
+__all__ = ["INPUTS", "Options", "plan", "run"]
+
+INPUTS = ("data",)
 
 
 class Options(BaseModel):

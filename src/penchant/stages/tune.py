@@ -7,10 +7,14 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from penchant.contracts import StageContext
+from penchant.runtime.names import DeviceName
+from penchant.stages._checks import tune_check as check
 from penchant.training.options import OptimizerOptions
 from penchant.training.trackers import TrackerName
 
-__all__ = ["Options", "plan", "run"]
+__all__ = ["INPUTS", "Options", "check", "plan", "run"]
+
+INPUTS = ("data", "model")
 
 
 class Options(BaseModel, extra="forbid"):
@@ -31,8 +35,10 @@ class Options(BaseModel, extra="forbid"):
     micro_batch_size: int = Field(32, ge=1, description="completions in one forward")
     prompt_tokens: int = Field(72, ge=1, description="text tokens of a prompt")
     max_completion_length: int = Field(96, ge=1, description="chosen tokens of a completion")
-    temperature: float = Field(0.8, gt=0)
-    max_clipped_ratio: float = Field(0.5, description="more completions cut at the limit than that stop the run")
+    temperature: float = Field(0.8, gt=0, allow_inf_nan=False)
+    max_clipped_ratio: float = Field(
+        0.5, ge=0, le=1, description="more completions cut at the limit than that stop the run"
+    )
     max_reward_failures: float = Field(
         0.1, ge=0, le=1, description="a reward that raises for a larger share of completions stops the run"
     )
@@ -40,7 +46,7 @@ class Options(BaseModel, extra="forbid"):
         learning_rate=2e-3, adam_learning_rate=7e-4, weight_decay=0.0, schedule="constant"
     )
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
-    device: str = "auto"
+    device: DeviceName = "auto"
     eval_steps: int = Field(8, ge=1)
     eval_prompts: int = Field(64, ge=1, description="validation prompts of each evaluation")
     save_steps: int = Field(4, ge=1)

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from penchant.contracts import Context, Judgement, Mark, Measure, Spot
 from penchant.records import Document, Prompt
-from penchant.signals import style
+from penchant.signals.style import SYNTAX_CODES, violations
+from penchant.signals.style import Options as StyleOptions
 
 __all__ = ["MEASURES", "FunctionBody", "Options", "build"]
 
@@ -59,15 +60,14 @@ class Options(BaseModel):
     """Options of the task."""
 
     model_config = ConfigDict(extra="forbid")
-    style: dict[str, Any] = Field(default_factory=dict, description="options of the signal `style`")
+    style: StyleOptions = Field(default=StyleOptions(), description="options of the signal `style`")
     statements: int = Field(default=3, ge=1, description="distinct real statements that earn the whole reward")
     cost: float = Field(default=2.0, ge=0, description="what a violation a line takes off the reward")
 
 
 def build(options: Options, context: Context) -> FunctionBody:
     """The task."""
-    chosen = style.Options(**options.style)
-    return FunctionBody(lambda text: style.violations(text, chosen), options)
+    return FunctionBody(lambda text: violations(text, options.style), options)
 
 
 class FunctionBody:
@@ -135,7 +135,7 @@ class FunctionBody:
         marks = [Mark(0, mark.code, mark.message) for mark in missing]
         marks += [Mark(min(mark.line - first + 1, lines), mark.code, mark.message) for mark in inside]
         rule = sum(mark.code == MISSING_DOCSTRING for mark in marks)
-        syntax = sum(mark.code.startswith(style.SYNTAX_CODES) for mark in marks)
+        syntax = sum(mark.code.startswith(SYNTAX_CODES) for mark in marks)
         outside = sum(m.code != MISSING_DOCSTRING and m.line not in docstrings for m in marks)
         elsewhere = sum(m.line not in docstrings for m in marks)
         statements = _statements(tree) if tree else 0
