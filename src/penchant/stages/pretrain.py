@@ -9,7 +9,10 @@ from pydantic import BaseModel, Field, field_validator
 from penchant.contracts import StageContext
 from penchant.errors import InputError
 from penchant.models.config import DecoderConfig
+from penchant.models.footprint import footprint
 from penchant.plugins import checked
+from penchant.runtime.memory import fit
+from penchant.runtime.processor import bf16_units
 from penchant.runtime.names import DeviceName
 from penchant.stages._checks import pretrain_check as check
 from penchant.training.options import OptimizerOptions
@@ -44,12 +47,17 @@ class Options(BaseModel, extra="forbid"):
     )
     steps: int = Field(1400, ge=1)
     batch_size: int = Field(16, ge=1, description="rows of `context` content tokens in one optimizer step")
-    micro_batch_size: int = Field(32, ge=1, description="rows in one forward")
+    micro_batch_size: int | None = Field(
+        None, ge=1, description="rows in one forward at most; null: as many as pay and fit in memory"
+    )
     context: int = Field(128, ge=2, description="tokens the model sees in training")
     model: ModelOptions = ModelOptions()
     optimizer: OptimizerOptions = OptimizerOptions()
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     device: DeviceName = "auto"
+    shard: Literal["auto", "none", "full"] = Field(
+        "auto", description="whether processes share the weights (auto: where they are large)"
+    )
     eval_steps: int = Field(140, ge=1)
     eval_tokens: int = Field(32768, ge=1, description="held-out content tokens of each evaluation")
     save_steps: int = Field(140, ge=1)
@@ -76,11 +84,13 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
     config = DecoderConfig(vocab_size=vocabulary, **options.model.model_dump())
     parameters = config.parameters()
     tokens = options.steps * options.batch_size * options.context
-    wide = options.micro_batch_size * options.context * config.hidden_size * config.num_hidden_layers * 60
+    wide = options.dtype == "float32" or (options.dtype == "auto" and not bf16_units())
+    rows = options.micro_batch_size or fit(None, 0, 1, options.context, context.threads).rows
+    rows = min(rows, -(-options.batch_size // context.threads))
     return {
         "parameters": parameters,
         "tokens": tokens,
-        "memory": parameters * 18 + wide,
+        "memory": footprint(config, wide, options.context).total(context.threads, rows * options.context),
         "disk": 3 * parameters * 14,
         "seconds": 6 * parameters * tokens / 75e9 / max(1, context.threads),
     }

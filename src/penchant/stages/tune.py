@@ -32,7 +32,9 @@ class Options(BaseModel, extra="forbid"):
     batch_size: int = Field(128, ge=2, description="completions in one optimizer step")
     num_generations: int = Field(8, ge=2, description="samples of one prompt")
     num_iterations: int = Field(1, ge=1, description="updates that one rollout is used for; from 2 on epsilon acts")
-    micro_batch_size: int = Field(32, ge=1, description="completions in one forward")
+    micro_batch_size: int | None = Field(
+        None, ge=1, description="completions in one forward at most; null: as many as pay and fit in memory"
+    )
     prompt_tokens: int = Field(72, ge=1, description="text tokens of a prompt")
     max_completion_length: int = Field(96, ge=1, description="chosen tokens of a completion")
     temperature: float = Field(0.8, gt=0, allow_inf_nan=False)
@@ -47,6 +49,9 @@ class Options(BaseModel, extra="forbid"):
     )
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     device: DeviceName = "auto"
+    shard: Literal["auto", "none", "full"] = Field(
+        "auto", description="whether processes share the weights (auto: where they are large)"
+    )
     eval_steps: int = Field(8, ge=1)
     eval_prompts: int = Field(64, ge=1, description="validation prompts of each evaluation")
     save_steps: int = Field(4, ge=1)
