@@ -70,10 +70,8 @@ class StageRecorder:
         self.best_step, self.best_value = state["best_step"], state["best_value"]
         self.context.note(f"{self.context.name}: going on from step {step}")
         if (before := state.get("processes", 1)) != (now := self.mesh.place.ranks):
-            self.context.note(
-                f"{self.context.name}: saved by {before} process(es), now there are {now}: the same training, with sums "
-                "rounded in another order"
-            )
+            name = self.context.name
+            self.context.note(f"{name}: saved by {before} process(es), now {now}: sums are rounded in another order")
         return state
 
     def _cut(self, step: int) -> None:

@@ -74,6 +74,10 @@ class Mesh:
         """Row-parallel threads of this process; one where weights are shared, since FSDP2 works in one."""
         return 1 if self.shared else self.rows.threads
 
+    def summary(self) -> dict[str, Any]:
+        """How work is cut, for the stage's summary."""
+        return {"processes": self.place.ranks, "row_threads": self.row_threads, "weights_shared": self.shared}
+
     def place_model(self, model: nn.Module) -> None:
         """Share a model's weights among the processes where that was asked for, or where it is large."""
         size = _STATE * sum(p.numel() for p in model.parameters() if p.requires_grad)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from penchant import console
 from penchant.batches.corpus import Corpus, encode, plain, windows_of
+from penchant.batches.spread import cut
 from penchant.contracts import Context, Objective, StageContext
 from penchant.data.pack import next_token_batch
 from penchant.data.store import read_documents
@@ -20,7 +21,7 @@ from penchant.models.quantities import quantities
 from penchant.plugins import checked, plug
 from penchant.records import Document, Encoded
 from penchant.runs.recorder import StageRecorder
-from penchant.runtime.device import device_name, set_threads
+from penchant.runtime.mesh import Mesh
 from penchant.runtime.precision import resolve_dtype
 from penchant.runtime.random import stream
 from penchant.sampling.engine import generate
@@ -28,6 +29,7 @@ from penchant.text.conditioning import Conditioning, agreement, segment_closers
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer
+from penchant.training.size import rows_at_once
 from penchant.training.trackers import hooks
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ class HeldOut:
 
     Args:
         documents: encoded as the objective sees held-out text.
+        mesh: the threads and processes that share the windows; the first process samples.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class HeldOut:
         options: Options,
         context: StageContext,
         layout: Conditioning,
+        mesh: Mesh,
     ):
         windows = windows_of(documents, options.context)
         order = stream(0, "heldout").permutation(len(windows))
@@ -88,25 +92,22 @@ class HeldOut:
         if not self.windows:
             raise DataRejected("the validation split is empty", "give more documents, or a larger validation share")
         self.model, self.tokenizer, self.options, self.context = model, tokenizer, options, context
-        self.layout = layout
+        self.layout, self.mesh = layout, mesh
         texts = (tokenizer.decode(w.ids[1:][~w.control[1:]].tolist()) for w in self.windows)
         self.bytes = sum(len(text.encode()) for text in texts)
 
     def __call__(self, step: int) -> dict[str, float]:
         """`eval_loss` (nats a content token) and `bits_per_byte` of the held-out text."""
-        import torch
+        parts = self.mesh.share(cut(self.windows, 32, self.mesh.lanes))
+        with self.mesh.whole(self.model) as model:
+            found = self.mesh.each(model, parts, _held_out, len)
+            if self.mesh.first:
+                self.sample(model, step)
+        both = self.mesh.sum({"nll": sum(nll for nll, _ in found), "count": float(sum(n for _, n in found))})
+        bits = both["nll"] / math.log(2) / max(1, self.bytes)
+        return {"eval_loss": both["nll"] / both["count"], "bits_per_byte": bits}
 
-        total, count = 0.0, 0
-        with torch.no_grad():
-            for a in range(0, len(self.windows), 64):
-                part = self.windows[a : a + 64]
-                batch = next_token_batch([w.ids for w in part], [~w.control for w in part])
-                total -= float(quantities(self.model, batch, ("logprobs",))["logprobs"].double().sum())
-                count += len(batch.labels)
-        self.sample(step)
-        return {"eval_loss": total / count, "bits_per_byte": total / math.log(2) / max(1, self.bytes)}
-
-    def sample(self, step: int) -> None:
+    def sample(self, model: Decoder, step: int) -> None:
         """Write two samples from nothing to samples.jsonl."""
         if not self.options.sample_tokens:
             return
@@ -115,7 +116,7 @@ class HeldOut:
         prompt = [tokenizer.eos_id] + ([] if ask is None else [tokenizer.control_ids[ask]])
         ban = [i for i in tokenizer.special_ids if i != tokenizer.eos_id]
         found = generate(
-            self.model,
+            model,
             [prompt] * 2,
             max_new_tokens=min(self.options.sample_tokens, self.options.context),
             end=[tokenizer.eos_id],
@@ -129,6 +130,16 @@ class HeldOut:
             self.context.folder / "samples.jsonl",
             [{"step": step, "prompt": "", "text": tokenizer.decode(list(s.ids)), "reward": None} for s in found],
         )
+
+
+def _held_out(model: Decoder, windows: Sequence[Encoded]) -> tuple[float, int]:
+    """The sum of negative log-probs of the content tokens, and their number."""
+    import torch
+
+    batch = next_token_batch([w.ids for w in windows], [~w.control for w in windows])
+    with torch.no_grad():
+        logprobs = quantities(model, batch, ("logprobs",))["logprobs"]
+    return -float(logprobs.double().sum()), len(batch.labels)
 
 
 def _config(options: Options, tokenizer: Tokenizer) -> DecoderConfig:
@@ -172,7 +183,7 @@ def _encoded(
 
 def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
     """Run the stage; see `penchant.stages.pretrain.run`."""
-    set_threads(context.threads)
+    mesh = Mesh(context.threads, options.device, share_weights=options.shard)
     data, tokenizer = context.inputs["data"], Tokenizer.load(context.inputs["tokenizer"])
     if tokenizer.pad_id == tokenizer.eos_id:
         raise InputError(
@@ -184,27 +195,28 @@ def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
     name, objective = _objective(options, Context(context.seed, tokenizer, data=summary))
     layout = _layout(objective, options, data, summary, tokenizer)
     documents, validation = _encoded(name, objective, tokenizer, data, context)
-    device = device_name(options.device)
-    model = (
-        Decoder(_config(options, tokenizer)).initialise(context.seed).to(device, resolve_dtype(options.dtype, device))
-    )
-    size = options.batch_size * options.context
-    source = Corpus(windows_of(documents, options.context), size, options.micro_batch_size, context.seed)
-    heldout = HeldOut(model, tokenizer, validation, options, context, layout)
+    dtype = resolve_dtype(options.dtype, str(mesh.device))
+    model = Decoder(_config(options, tokenizer)).initialise(context.seed).to(mesh.device, dtype)
+    heldout = HeldOut(model, tokenizer, validation, options, context, layout, mesh)
     banned = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
 
     def beside_model(folder: Path) -> None:
         tokenizer.save(folder)
         layout.save(folder)
 
-    trackers = hooks(options.trackers, context.folder, options.project, context.name, context.note)
-    recorder = StageRecorder(context, model, beside_model, banned, "eval_loss", trackers)
+    names = options.trackers if mesh.first else ()
+    trackers = hooks(names, context.folder, options.project, context.name, context.note)
+    recorder = StageRecorder(context, model, beside_model, banned, "eval_loss", trackers, mesh)
+    asked, long = options.micro_batch_size, options.context
+    rows = recorder.decided("micro_batch_size", lambda: rows_at_once(asked, model, long, mesh, note=context.note))
+    mesh.place_model(model)
+    source = Corpus(windows_of(documents, long), options.batch_size * long, rows, context.seed, mesh)
     the_plan = TrainingPlan(
         source, objective, options.steps, heldout, options.eval_steps, options.save_steps, options.on_not_finite
     )
     optimizer = Optimizer(model, options.optimizer, options.steps)
-    skipped = train(model, optimizer, the_plan, recorder, console.report_progress)
-    return {
+    skipped = train(model, optimizer, the_plan, recorder, console.report_progress, mesh)
+    summary = {
         "parameters": model.config.parameters(),
         "dtype": str(model.dtype).removeprefix("torch."),
         "steps": options.steps,
@@ -216,4 +228,8 @@ def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
         "objective": name,
         "threshold": getattr(objective, "threshold", 0.0),
         "documents": len(documents),
+        "micro_batch_size": rows,
+        **mesh.summary(),
     }
+    mesh.close()
+    return summary

@@ -12,7 +12,8 @@ import numpy as np
 from penchant import console
 from penchant.batches.prompts import PromptSet
 from penchant.batches.rollouts import Rollouts, Sampling
-from penchant.batches.scoring import score
+from penchant.batches.scoring import Scored, score
+from penchant.batches.spread import scored_by_first
 from penchant.contracts import Context, StageContext, Task
 from penchant.data.store import read_documents
 from penchant.errors import InputError
@@ -21,7 +22,7 @@ from penchant.models.decoder import Decoder
 from penchant.models.load import load_model
 from penchant.plugins import build_context, plug
 from penchant.runs.recorder import StageRecorder
-from penchant.runtime.device import device_name, set_threads
+from penchant.runtime.mesh import Mesh
 from penchant.runtime.precision import resolve_dtype
 from penchant.stages.tune import rollouts
 from penchant.text.conditioning import Conditioning
@@ -29,6 +30,7 @@ from penchant.text.control import resolve_threshold
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer
+from penchant.training.size import rows_at_once
 from penchant.training.trackers import hooks
 
 if TYPE_CHECKING:
@@ -70,13 +72,18 @@ class Validation:
     def __call__(self, step: int) -> dict[str, float]:
         """`eval_reward`: the mean of the first reward (the task's own) on prompts nothing is trained on."""
         s = self.source
-        completions = s.sampling.complete(s.model, s.tokenizer, self.prompts, s.seed + 1, 0)
-        judged = [s.task.judge(p, c.text, c.stop) for p, c in zip(self.prompts, completions, strict=True)]
+        with s.mesh.whole(s.model) as model:
+            completions = s.complete(model, self.prompts, s.seed + 1, 0)
         name, pair = next(iter(s.rewards.items()))
-        scored = score({name: pair}, self.prompts, completions, judged, "sum")
-        s.tell(scored)
-        none = np.isnan(scored.reward)
-        return {"eval_reward": np.nan if none.all() else float(np.nanmean(scored.reward))}
+
+        def judge() -> tuple[Scored, list[int]]:
+            judged = [s.task.judge(p, c.text, c.stop) for p, c in zip(self.prompts, completions, strict=True)]
+            scored = score({name: pair}, self.prompts, completions, judged, "sum")
+            s.tell(scored)
+            return scored, []
+
+        reward = scored_by_first(s.mesh, judge)[0].reward
+        return {"eval_reward": np.nan if np.isnan(reward).all() else float(np.nanmean(reward))}
 
 
 def _layout(options: Options, folder: Path, tokenizer: Tokenizer, segment: str) -> Conditioning:
@@ -124,11 +131,11 @@ def _check(options: Options, model: Decoder, tokenizer: Tokenizer) -> None:
 
 def tune(options: Options, context: StageContext) -> dict[str, Any]:
     """Run the stage; see `penchant.stages.tune.run`."""
-    set_threads(context.threads)
+    mesh = Mesh(context.threads, options.device, share_weights=options.shard)
     folder = context.inputs["model"]
     folder = folder / "model" if (folder / "model").is_dir() else folder
     tokenizer = Tokenizer.load(folder)
-    device = device_name(options.device)
+    device = str(mesh.device)
     model = load_model(folder, resolve_dtype(options.dtype, device), device)
     _check(options, model, tokenizer)
     segment = read_json(context.inputs["data"] / "summary.json").get("segment", "line")
@@ -140,11 +147,23 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
     sets = _prompt_sets(options, context.inputs["data"], tokenizer, plugins.task, context.seed)
     sampling = _sampling(options, tokenizer, layout)
     rewards = _rewards(options, plugins)
+
+    def beside_model(to: Path) -> None:
+        tokenizer.save(to)
+        layout.save(to)
+
+    names = options.trackers if mesh.first else ()
+    trackers = hooks(names, context.folder, options.project, context.name, context.note)
+    best = "-eval_reward" if options.keep == "best" else None
+    recorder = StageRecorder(context, model, beside_model, sampling.ban, best, trackers, mesh)
+    asked, long = options.micro_batch_size, options.prompt_tokens + options.max_completion_length
+    rows = recorder.decided("micro_batch_size", lambda: rows_at_once(asked, model, long, mesh, note=context.note))
+    mesh.place_model(model)
     source = Rollouts(
         *(model, reference, tokenizer, plugins.task, sets["train"], rewards, advantages, sampling),
         batch_size=options.batch_size,
         num_generations=options.num_generations,
-        micro_batch_size=options.micro_batch_size,
+        micro_batch_size=rows,
         how=options.combine,
         seed=context.seed,
         folder=context.folder,
@@ -152,23 +171,16 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
         max_reward_failures=options.max_reward_failures,
         num_iterations=options.num_iterations,
         note=lambda text: context.note(f"{context.name}: {text}"),
+        mesh=mesh,
     )
     validation = Validation(source, sets["validation"], options.eval_prompts)
     if (there := len(validation.prompts)) < options.eval_prompts:
         context.note(f"{context.name}: {there} validation prompts, not {options.eval_prompts}: there are no more")
-    best = "-eval_reward" if options.keep == "best" else None
-    trackers = hooks(options.trackers, context.folder, options.project, context.name, context.note)
-
-    def beside_model(to: Path) -> None:
-        tokenizer.save(to)
-        layout.save(to)
-
-    recorder = StageRecorder(context, model, beside_model, sampling.ban, best, trackers)
     every = (options.eval_steps, options.save_steps, options.on_not_finite)
     the_plan = TrainingPlan(source, objective, options.steps, validation, *every)
     optimizer = Optimizer(model, options.optimizer, options.steps)
-    skipped = train(model, optimizer, the_plan, recorder, console.report_progress)
-    return {
+    skipped = train(model, optimizer, the_plan, recorder, console.report_progress, mesh)
+    summary = {
         "algorithm": options.algorithm,
         "steps": options.steps,
         "published_step": recorder.publish(),
@@ -176,4 +188,8 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
         "prompts_too_long": sets["train"].too_long,
         "skipped_steps": skipped,
         "completions": rollouts(options) * options.batch_size,
+        "micro_batch_size": rows,
+        **mesh.summary(),
     }
+    mesh.close()
+    return summary

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 
@@ -16,7 +16,7 @@ __all__ = ["rows_at_once"]
 
 
 def rows_at_once(
-    asked: int | Literal["auto"],
+    asked: int | None,
     model: Any,
     row: int,
     mesh: Mesh,
@@ -30,7 +30,7 @@ def rows_at_once(
         checkpointed: activations are computed again in the backward.
         note: tells the person where even one row may be too many.
     """
-    if asked != "auto":
+    if asked is not None:
         return asked
     size = _footprint(model, row, checkpointed)
     threads = mesh.row_threads
