@@ -115,10 +115,11 @@ class HeldOut:
         ask = self.layout.control[0] if self.layout.control else None
         prompt = [tokenizer.eos_id] + ([] if ask is None else [tokenizer.control_ids[ask]])
         ban = [i for i in tokenizer.special_ids if i != tokenizer.eos_id]
+        room = self.model.config.max_position_embeddings - len(prompt)
         found = generate(
             model,
             [prompt] * 2,
-            max_new_tokens=min(self.options.sample_tokens, self.options.context),
+            max_new_tokens=max(1, min(self.options.sample_tokens, self.options.context, room)),
             end=[tokenizer.eos_id],
             temperature=0.7,
             ban=ban,
