@@ -6,6 +6,7 @@ whatever rows go with it (from two rows on), which PyTorch's default in float32 
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -59,19 +60,18 @@ class Linear:
 
 
 def merged(layer: Any) -> tuple[Tensor, Tensor | None]:
-    """The matrix and bias of a linear layer; of one with an adapter, what it does to the unit vectors."""
-    if type(layer) is nn.Linear:
-        return layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
-    base = layer.weight
-    was = layer.training
-    layer.eval()
-    try:
-        zero = layer(base.new_zeros(1, base.shape[1]))
-        rows = layer(torch.eye(base.shape[1], dtype=base.dtype, device=base.device))
-    finally:
-        layer.train(was)
-    bias = getattr(layer, "bias", None)
-    return (rows if bias is None else rows - zero).T.contiguous(), None if bias is None else zero[0]
+    """The matrix [out, in] and bias of a linear layer; an adapter's part is added to a copy.
+
+    Raises:
+        TypeError: no linear layer, and no adapter that merges.
+    """
+    if hasattr(layer, "get_base_layer") and hasattr(layer, "merge"):
+        copied = copy.deepcopy(layer)  # to merge and unmerge would leave rounding behind
+        copied.merge()
+        layer = copied.get_base_layer()
+    if type(layer) is not nn.Linear:
+        raise TypeError(f"{type(layer).__name__} is no linear layer that sampling can read")
+    return layer.weight.detach(), None if layer.bias is None else layer.bias.detach()
 
 
 def _together(*layers: Any) -> Linear:
