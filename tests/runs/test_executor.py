@@ -11,9 +11,10 @@ import pytest
 from penchant import api
 from penchant.errors import OptionError, StageFailed
 from penchant.files import read_json
-from penchant.runs.executor import execute, fingerprints, resolved_threads
+from penchant.runs.executor import execute
 from penchant.runs.layout import RunFolder
 from penchant.runs.recipe import load_recipe
+from penchant.runs.resolved import fingerprints, resolved_threads
 
 
 def steps(run: RunFolder, stage: str) -> list[str]:
@@ -126,9 +127,11 @@ def test_threads_stay_what_they_were(
     chain: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     chain["stages"]["a"]["threads"] = "auto"
-    monkeypatch.setattr("penchant.runs.executor.cores", lambda: 2)
+    for module in ("executor", "resolved"):
+        monkeypatch.setattr(f"penchant.runs.{module}.cores", lambda: 2)
     before = pids(api.run(chain))
-    monkeypatch.setattr("penchant.runs.executor.cores", lambda: 1)
+    for module in ("executor", "resolved"):
+        monkeypatch.setattr(f"penchant.runs.{module}.cores", lambda: 1)
     capsys.readouterr()
     run = api.run(chain)
     assert pids(run) == before

@@ -10,7 +10,6 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -19,15 +18,15 @@ from penchant.errors import StageFailed, Stopped
 from penchant.files import write_json
 from penchant.machine import cores
 from penchant.runs.choose import same_run, taking_folder
-from penchant.runs.fingerprint import fingerprint, folder_hash
 from penchant.runs.layout import RunFolder
 from penchant.runs.machine import describe
 from penchant.runs.publish import publish
 from penchant.runs.recipe import Recipe, Stage
+from penchant.runs.resolved import fingerprints, resolved_threads
 from penchant.runs.stage_folder import Span
 from penchant.runs.worker import Worker
 
-__all__ = ["execute", "fingerprints", "resolved_threads"]
+__all__ = ["execute"]
 
 _HEARTBEAT = 10.0  # seconds between two notes of how long an attempt has worked
 _GRACE = 60.0  # seconds that a stage has to save before it is ended
@@ -56,39 +55,6 @@ def execute(
         with console.Board() as board:
             session.work(board, [*command, f"run_dir={run.path}"] if command else [])
     return run
-
-
-def resolved_threads(recipe: Recipe, run: RunFolder) -> dict[str, int]:
-    """Threads of each stage: as recorded where this run has begun before, so that it goes on with the same bits."""
-    saved = run.recipe() or {}
-    found = {}
-    for name, stage in recipe.stages.items():
-        asked = saved.get("stages", {}).get(name, {}).get("threads")
-        recorded = saved.get("threads", {}).get(name)
-        if recorded is not None and asked == stage.threads:
-            found[name] = int(recorded)
-        else:
-            found[name] = _automatic() if stage.threads == "auto" else int(stage.threads)
-    return found
-
-
-def _automatic() -> int:
-    asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return min(cores(), int(asked)) if asked.isdigit() and int(asked) else cores()
-
-
-def fingerprints(recipe: Recipe, threads: dict[str, int]) -> dict[str, str]:
-    """The fingerprint of every stage."""
-    from penchant import __version__
-
-    found: dict[str, str] = {}
-    for name, stage in recipe.stages.items():
-        feeders = {
-            role: found[feeder] if feeder in found else folder_hash(Path(feeder))
-            for role, feeder in stage.inputs.items()
-        }
-        found[name] = fingerprint(recipe, stage, threads[name], feeders, __version__)
-    return found
 
 
 @dataclass

@@ -9,8 +9,8 @@ from typing import Any
 
 from penchant.machine import cores
 from penchant.runs.choose import taken_folder
-from penchant.runs.executor import fingerprints, resolved_threads
 from penchant.runs.recipe import Recipe
+from penchant.runs.resolved import fingerprints, resolved_threads
 
 __all__ = ["FIGURES", "plan"]
 
