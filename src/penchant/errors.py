@@ -9,6 +9,7 @@ PenchantError                 exit 1   something failed; the message says what a
 ├── CorruptCheckpoint         exit 5   a checkpoint is incomplete, truncated or was changed
 ├── NotFinite                 exit 1   the loss or the gradient is not a finite number
 ├── DiskFull                  exit 1   a write failed because the disk is full
+├── PeerLost                  exit 1   another process of the same stage has ended
 ├── StageFailed               exit n   a stage ended with this exit code, its own line was printed already
 └── Stopped                   exit 130 / 143   stopped by Ctrl-C or SIGTERM, after saving
 """
@@ -25,6 +26,7 @@ __all__ = [
     "MissingExtra",
     "NotFinite",
     "OptionError",
+    "PeerLost",
     "PenchantError",
     "RunLocked",
     "StageFailed",
@@ -95,6 +97,10 @@ class NotFinite(PenchantError):
 
 class DiskFull(PenchantError):
     """A write failed because the disk is full; what stood before is untouched."""
+
+
+class PeerLost(PenchantError):
+    """Another of the processes that run a stage together has ended."""
 
 
 class StageFailed(PenchantError):

@@ -67,7 +67,10 @@ def go(
         _show_plan(recipe, only, redo or (), as_json)
         return None
     from penchant.runs.executor import execute
+    from penchant.runtime.launch import follower
 
+    if follower():  # torchrun's first process drives the run and starts all the processes of a stage itself
+        return None
     words = [word for word in command if not word.startswith(("run_dir=", "output_dir="))]
     run = execute(recipe, redo=redo or (), only=only, command=words)
     _show_result(run, recipe, as_json)

@@ -23,6 +23,7 @@ from penchant import console, registry
 from penchant.contracts import StageContext
 from penchant.errors import DiskFull, PenchantError, Stopped
 from penchant.files import sync
+from penchant.runtime.launch import place
 
 __all__ = ["main", "run_stage"]
 
@@ -57,13 +58,14 @@ def run_stage(spec: dict[str, Any], stop: Callable[[], int], log: Path) -> int:
             note=console.note,
         )
         summary = module.run(module.Options.model_validate(spec["options"]), context)
-        for file in sorted(context.folder.rglob("*")):
-            sync(file)
+        if place().first:
+            for file in sorted(context.folder.rglob("*")):
+                sync(file)
         json.dumps(summary, allow_nan=False)
     except Stopped as stopped:
         return stopped.exit_code
     except PenchantError as error:
-        return _failed(str(error), error.exit_code, expected=True)
+        return _failed(str(error), error.exit_code, expected=True, kind=type(error).__name__)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             full = DiskFull("the disk is full", "free some space and run the same command again", file=error.filename)
@@ -79,10 +81,10 @@ def run_stage(spec: dict[str, Any], stop: Callable[[], int], log: Path) -> int:
     return 0
 
 
-def _failed(line: str, code: int, expected: bool = False) -> int:
+def _failed(line: str, code: int, expected: bool = False, kind: str = "") -> int:
     if not expected or os.environ.get("PENCHANT_DEBUG"):
         traceback.print_exc()
-    console.emit("error", line=" ".join(line.split()), exit_code=code)
+    console.emit("error", line=" ".join(line.split()), exit_code=code, expected=expected, kind=kind)
     return code
 
 

@@ -14,7 +14,7 @@ from types import FrameType
 from typing import Any
 
 from penchant import console
-from penchant.errors import StageFailed, Stopped
+from penchant.errors import InputError, StageFailed, Stopped
 from penchant.files import write_json
 from penchant.machine import cores
 from penchant.runs.choose import same_run, taking_folder
@@ -25,6 +25,7 @@ from penchant.runs.recipe import Recipe, Stage
 from penchant.runs.resolved import fingerprints, resolved_threads
 from penchant.runs.stage_folder import Span
 from penchant.runs.worker import Worker
+from penchant.runtime.launch import asked_processes, follower
 
 __all__ = ["execute"]
 
@@ -46,7 +47,10 @@ def execute(
     Raises:
         StageFailed: a stage failed; its line has been printed.
         Stopped: by Ctrl-C or SIGTERM, after saving.
+        InputError: called in a process that `torchrun` started beside the one that drives the run.
     """
+    if follower():
+        raise InputError("the first process drives the run", "call it there, or use processes= without torchrun")
     for name in [*redo, *(only or ())]:
         recipe.stage(name)
     with taking_folder(recipe) as (run, lock):
@@ -83,7 +87,7 @@ class _Session:
         self.ran: list[str] = []
         self.failed: tuple[str, int, str] | None = None
         self.idle_since = time.time()
-        self.signal = 0
+        self.signal, self.signalled = 0, 0.0
         self.previous, self.previous_again = run.recipe(), run.again()
 
     def prepare(self, redo: Sequence[str]) -> None:
@@ -182,7 +186,7 @@ class _Session:
         return bool(self.running)
 
     def _start(self, stage: Stage, board: console.Board) -> None:
-        name, run = stage.name, self.run
+        name, run, processes = stage.name, self.run, self.recipe.processes_of(stage)
         if stage.kind == "report":
             run.write_timing({n: s.kind for n, s in self.recipe.stages.items() if s.kind != "report"})
         going_on = run.state(name, self.prints[name]) == "go on"
@@ -196,27 +200,28 @@ class _Session:
                 for role, feeder in stage.inputs.items()
             },
             "seed": self.recipe.seed,
-            "threads": self.threads[name],
+            "threads": max(1, self.threads[name] // processes),
             "options": stage.options.model_dump(mode="json"),
             "log": str(run.log_file),
         }
         now = time.time()
         # What passed between two stages belongs to the later one, so that the times add up to the whole run.
         began = now if self.running else min(self.idle_since, now)
-        self.running[name] = _Attempt(Worker(spec, self.lock, run.log_file), earlier, began, now)
+        self.running[name] = _Attempt(Worker(spec, self.lock, run.log_file, processes), earlier, began, now)
         run.place(name).mark(self.prints[name], self.running[name].spans())
         board.start(name)
-        self._log(f"{name}: {'goes on' if going_on and earlier else 'starts'}, threads: {self.threads[name]}")
+        several = f", processes: {processes}" if processes > 1 else ""
+        self._log(f"{name}: {'goes on' if going_on and earlier else 'starts'}, threads: {self.threads[name]}{several}")
 
     def _listen(self, board: console.Board) -> None:
         """Wait a moment for events, show them, and see who has ended."""
-        workers = {attempt.worker.fileno(): name for name, attempt in self.running.items()}
-        ready, _, _ = select.select(list(workers), [], [], 0.25)
-        for handle in ready:
-            name = workers[handle]
-            for event in self.running[name].worker.events():
+        handles = [handle for attempt in self.running.values() for handle in attempt.worker.handles()]
+        select.select(handles, [], [], 0.25)
+        for name, attempt in list(self.running.items()):
+            for event in attempt.worker.events():
                 self._show(board, event)
-            if self.running[name].worker.finished:
+            attempt.worker.watch()
+            if attempt.worker.finished:
                 self._ended(name, board)
         now = time.time()
         for name, attempt in self.running.items():
@@ -276,11 +281,13 @@ class _Session:
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if self.signal:
+            if asked_processes() is not None and time.monotonic() - self.signalled < 2:
+                return  # of torchrun, which sends on what the terminal has sent to all
             for attempt in self.running.values():
                 attempt.worker.send(signal.SIGKILL)
             console.reset()
             os._exit(128 + number)
-        self.signal = number
+        self.signal, self.signalled = number, time.monotonic()
         self._stop_all()
 
     def _stop_all(self) -> None:

@@ -23,11 +23,12 @@ from penchant.options import (
     unknown_key,
 )
 from penchant.runs.refusal import refuse
+from penchant.runtime.launch import asked_processes
 from penchant.yaml_file import read_yaml
 
 __all__ = ["Recipe", "Stage", "find_recipe", "load_recipe"]
 
-_TOP = ("seed", "run_dir", "name")
+_TOP = ("seed", "run_dir", "name", "processes")
 _OWN = ("threads", "inputs")  # keys of a stage that are not its `Options`
 _TOP_ALIASES = {"output_dir": "run_dir", "run_name": "name"}
 
@@ -51,7 +52,11 @@ class Stage:
 
 @dataclass(frozen=True)
 class Recipe:
-    """Resolved: every option checked, stages in an order in which they can run."""
+    """Resolved: every option checked, stages in an order in which they can run.
+
+    `processes`: how many run a training stage together; None for as many as `torchrun` says, else one. They are no part
+    of what a run is: it can go on with another number.
+    """
 
     name: str
     seed: int
@@ -59,10 +64,15 @@ class Recipe:
     stages: Mapping[str, Stage]
     origins: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    processes: int | None = None
 
     def identity(self) -> dict[str, Any]:
         """What makes two runs the same run."""
         return {"seed": self.seed, "stages": {name: stage.dump() for name, stage in self.stages.items()}}
+
+    def processes_of(self, stage: Stage) -> int:
+        """How many processes run a stage together: one, unless its module says that several can (`PROCESSES`)."""
+        return (self.processes or asked_processes() or 1) if getattr(stage.module, "PROCESSES", False) else 1
 
     def dependents(self, chosen: Sequence[str]) -> list[str]:
         """The chosen stages and all that depend on them, in order."""
@@ -243,6 +253,7 @@ class _Draft:
         return Recipe(
             name=self._text("name", fallback) or fallback,
             seed=self._seed(),
+            processes=self._processes(),
             run_dir=self._text("run_dir", None),
             stages=ordered,
             origins=origins,
@@ -296,6 +307,14 @@ class _Draft:
         if key == "name" and not re.fullmatch(r"[\w][\w.-]*", text):
             raise given.wrong(f"option 'name' is {text!r}", "take letters, digits, - and _")
         return text
+
+    def _processes(self) -> int | None:
+        given = self.top.get("processes")
+        if given is None or given.value is None:
+            return None
+        if not isinstance(given.value, int) or isinstance(given.value, bool) or not 1 <= given.value <= 1024:
+            raise given.wrong(f"option 'processes' is {given.value!r}", "it should be a whole number from 1")
+        return given.value
 
     def _seed(self) -> int:
         given = self.top.get("seed")
