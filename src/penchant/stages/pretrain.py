@@ -21,6 +21,7 @@ from penchant.training.trackers import TrackerName
 __all__ = ["INPUTS", "ModelOptions", "Options", "check", "plan", "run"]
 
 INPUTS = ("data", "tokenizer")
+PROCESSES = True  # several may run it together
 
 
 class ModelOptions(BaseModel, extra="forbid"):

@@ -15,6 +15,7 @@ from penchant.training.trackers import TrackerName
 __all__ = ["INPUTS", "Options", "check", "plan", "run"]
 
 INPUTS = ("data", "model")
+PROCESSES = True  # several may run it together
 
 
 class Options(BaseModel, extra="forbid"):
