@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from penchant.errors import PeerLost
 from penchant.runtime.launch import Place
 
 __all__ = ["Ranks"]
@@ -37,10 +39,11 @@ class Ranks:
         """Each process's value (anything that JSON can hold), in the order of their ranks."""
         mine = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.place.ranks)]
-        self.dist.all_gather(sizes, torch.tensor([len(mine)]))
-        longest = max(int(s) for s in sizes)
-        parts = [torch.zeros(longest, dtype=torch.uint8) for _ in sizes]
-        self.dist.all_gather(parts, torch.cat([mine, mine.new_zeros(longest - len(mine))]))
+        with _peers():
+            self.dist.all_gather(sizes, torch.tensor([len(mine)]))
+            longest = max(int(s) for s in sizes)
+            parts = [torch.zeros(longest, dtype=torch.uint8) for _ in sizes]
+            self.dist.all_gather(parts, torch.cat([mine, mine.new_zeros(longest - len(mine))]))
         return [json.loads(p[: int(s)].numpy().tobytes()) for p, s in zip(parts, sizes, strict=True)]
 
     def add(self, tensors: Sequence[Tensor]) -> None:
@@ -54,18 +57,28 @@ class Ranks:
                 group = []
 
     def _add(self, group: list[Tensor]) -> None:
-        if len(group) == 1:
-            self.dist.all_reduce(group[0])
-            return
         size = sum(t.numel() for t in group)
         if self._piece is None or self._piece.numel() < size or self._piece.dtype != group[0].dtype:
             self._piece = torch.empty(size, dtype=group[0].dtype, device=group[0].device)
         flat = self._piece[:size]
         torch.cat([t.reshape(-1) for t in group], out=flat)
-        self.dist.all_reduce(flat)
+        with _peers():
+            self.dist.all_reduce(flat)
         for tensor, part in zip(group, flat.split([t.numel() for t in group]), strict=True):
             tensor.copy_(part.view_as(tensor))
 
     def close(self) -> None:
         """Leave the group."""
         self.dist.destroy_process_group()
+
+
+@contextlib.contextmanager
+def _peers() -> Iterator[None]:
+    """What a lost connection means."""
+    try:
+        yield
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[:120]
+        raise PeerLost(
+            f"another process of this stage has ended ({line})", "start the run again: it goes on"
+        ) from error
