@@ -18,8 +18,10 @@ IDS = torch.randint(0, 97, (40,), generator=torch.Generator().manual_seed(0))
 
 
 def decoder(dtype: torch.dtype = torch.float32, **changes: object) -> Decoder:
-    sizes = {"vocab_size": 97, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2,
-             "model_type": "qwen2", "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.2}  # fmt: skip
+    sizes = {
+        "vocab_size": 97, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 2, "model_type": "qwen2",
+        "num_attention_heads": 4, "num_key_value_heads": 2, "initializer_range": 0.2,
+    }  # fmt: skip
     return Decoder(DecoderConfig(**(sizes | changes))).initialise(1).to(dtype)
 
 

@@ -1,15 +1,17 @@
-"""The tuning stage: a rollout used several times, rewards that fail, fewer validation prompts than asked for."""
+"""The tuning stage: a rollout used several times, rewards that fail, too few validation prompts, adapters."""
 
 import json
 
 import pytest
+import torch
 
 from penchant.contracts import StageContext
 from penchant.data.store import write_documents
 from penchant.errors import DataRejected, Stopped
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
-from penchant.models.load import save_model
+from penchant.models.load import load_model, save_model
+from penchant.models.lora import adapted, load_lora
 from penchant.records import Document
 from penchant.stages.tune import Options, plan, run
 from penchant.text.tokenizer import Tokenizer
@@ -111,3 +113,39 @@ def test_a_reward_without_verdicts_is_refused_in_the_end(folders, tmp_path):
     with pytest.raises(DataRejected, match="reward mute gave None for each"):
         tune(folders, tmp_path / "run", rewards=[{"name": "mute", "call": mute}], steps=25)
     assert len(rows(tmp_path / "run")) == 19
+
+
+LORA = {"lora": {"rank": 2, "alpha": 8.0, "targets": ["q_proj", "down_proj"]}, "algorithm_options": {"beta": 0.1}}
+
+
+def test_with_adapters_the_published_model_is_the_base_and_a_small_change(folders, tmp_path):
+    tune(folders, tmp_path, dtype="float32", **LORA)
+    base, tuned = load_model(folders / "model"), load_model(tmp_path / "model")
+    assert not adapted(tuned)
+    for (name, before), (_, after) in zip(base.named_parameters(), tuned.named_parameters(), strict=True):
+        change = (after - before).detach().double()
+        if "q_proj" in name or "down_proj" in name:
+            assert change.norm() > 0, name
+            assert torch.linalg.matrix_rank(change, rtol=1e-2) <= 2, name
+        else:
+            assert torch.equal(after, before), name
+    load_lora(base, tmp_path / "model" / "adapter")
+    ids, where = torch.arange(5), (torch.arange(5), torch.tensor([5]))
+    assert torch.allclose(base(ids, *where), tuned(ids, *where), atol=1e-4)
+    kl = [row["kl"] for row in rows(tmp_path)]
+    assert kl[0] == pytest.approx(0, abs=1e-6)
+    assert kl[-1] > 1e-6
+    config = json.loads((tmp_path / "model" / "adapter" / "adapter_config.json").read_text())
+    assert (config["r"], config["target_modules"]) == (2, ["down_proj", "q_proj"])
+
+
+def test_a_stopped_run_of_adapters_goes_on_with_the_same_bits(folders, tmp_path):
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    tune(folders, whole, **LORA)
+    steps = iter(range(1, 100))
+    with pytest.raises(Stopped):
+        tune(folders, cut, **LORA, stop=lambda: 15 if next(steps) == 3 else 0)
+    tune(folders, cut, **LORA)
+    assert rows(cut) == rows(whole)
+    for name in ("model/model.safetensors", "model/adapter/adapter_model.safetensors"):
+        assert (cut / name).read_bytes() == (whole / name).read_bytes()

@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from penchant.errors import CorruptCheckpoint, InputError, MissingExtra
+from penchant.models.names import TARGETS
 from penchant.models.tensors import read_tensors, write_tensors
 
 __all__ = ["TARGETS", "adapted", "add_lora", "load_lora", "merge_lora", "merged_state", "read_adapter", "save_lora"]
 
-TARGETS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
 _READ = ("lm_head", "embed_tokens", "norm")  # weights that are read where they are used
 _PREFIX = "base_model.model."  # how peft names a model inside its own
 

@@ -121,10 +121,10 @@ def latest(folder: Path, note: Callable[[str], None] = lambda _: None) -> Path |
 
 
 def load_state(checkpoint: Path) -> dict[str, Any]:
-    """All that `save` was given, the model's tensors under "model"."""
+    """All that `save` was given but for the model."""
     tree = read_json(checkpoint / "state" / "state.json")
-    state = _restore(tree, read_tensors(checkpoint / "state" / "tensors.safetensors"))
-    return state | {"model": read_tensors(checkpoint / "model.safetensors")}
+    state: dict[str, Any] = _restore(tree, read_tensors(checkpoint / "state" / "tensors.safetensors"))
+    return state
 
 
 def prune(folder: Path, keep: int = 2, best: int | None = None) -> None:

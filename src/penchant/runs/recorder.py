@@ -12,7 +12,7 @@ from typing import Any
 from penchant.contracts import StageContext
 from penchant.files import append_json_lines, folder_aside, read_json, read_json_lines, write_json, writing
 from penchant.models.decoder import Decoder
-from penchant.models.load import save_model
+from penchant.models.load import save_model, saved_state
 from penchant.runs import checkpoint
 from penchant.runtime.mesh import Mesh
 
@@ -67,6 +67,7 @@ class StageRecorder:
         if not step:
             return None
         state = checkpoint.load_state(folder / f"checkpoint-{step}")
+        state["model"] = saved_state(self.model, folder / f"checkpoint-{step}")
         self.best_step, self.best_value = state["best_step"], state["best_value"]
         self.context.note(f"{self.context.name}: going on from step {step}")
         if (before := state.get("processes", 1)) != (now := self.mesh.place.ranks):
@@ -136,4 +137,6 @@ class StageRecorder:
             for path in source.iterdir():
                 if path.is_file() and path.name != "manifest.json":
                     shutil.copy2(path, aside / path.name)
+            if (source / "adapter").is_dir():
+                shutil.copytree(source / "adapter", aside / "adapter")
         return step

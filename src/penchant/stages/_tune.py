@@ -19,7 +19,8 @@ from penchant.data.store import read_documents
 from penchant.errors import InputError
 from penchant.files import read_json
 from penchant.models.decoder import Decoder
-from penchant.models.load import load_model
+from penchant.models.load import load_model, load_tokenizer
+from penchant.models.lora import add_lora
 from penchant.plugins import build_context, plug
 from penchant.runs.recorder import StageRecorder
 from penchant.runtime.mesh import Mesh
@@ -129,24 +130,18 @@ def _check(options: Options, model: Decoder, tokenizer: Tokenizer) -> None:
         )
 
 
-def tune(options: Options, context: StageContext) -> dict[str, Any]:
-    """Run the stage; see `penchant.stages.tune.run`."""
-    mesh = Mesh(context.threads, options.device, share_weights=options.shard)
-    folder = context.inputs["model"]
-    folder = folder / "model" if (folder / "model").is_dir() else folder
-    tokenizer = Tokenizer.load(folder)
-    device = str(mesh.device)
-    model = load_model(folder, resolve_dtype(options.dtype, device), device)
-    _check(options, model, tokenizer)
-    segment = read_json(context.inputs["data"] / "summary.json").get("segment", "line")
-    layout = _layout(options, folder, tokenizer, segment)
-    plugins = build_context(context.seed, tokenizer, options.task)
-    assert plugins.task is not None
-    advantages, objective = plug("algorithms", {"name": options.algorithm, **options.algorithm_options}, plugins)
-    reference = copy.deepcopy(model).requires_grad_(False) if getattr(objective, "beta", 0) else None
-    sets = _prompt_sets(options, context.inputs["data"], tokenizer, plugins.task, context.seed)
-    sampling = _sampling(options, tokenizer, layout)
-    rewards = _rewards(options, plugins)
+def _reference(model: Decoder, options: Options, beta: float) -> Decoder | None:
+    """The policy as it is now, to stay near; under adapters that come later it shares the weights, which stay."""
+    if not beta:
+        return None
+    memo: dict[int, Any] = {} if options.lora is None else {id(p): p for p in model.parameters()}
+    return copy.deepcopy(model, memo).requires_grad_(False)
+
+
+def _recorder(
+    options: Options, context: StageContext, model: Decoder, tokenizer: Tokenizer, layout: Conditioning, mesh: Mesh
+) -> StageRecorder:
+    """Metrics, trackers and checkpoints; what samples need stands beside the model."""
 
     def beside_model(to: Path) -> None:
         tokenizer.save(to)
@@ -155,7 +150,31 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
     names = options.trackers if mesh.first else ()
     trackers = hooks(names, context.folder, options.project, context.name, context.note)
     best = "-eval_reward" if options.keep == "best" else None
-    recorder = StageRecorder(context, model, beside_model, sampling.ban, best, trackers, mesh)
+    ban = _sampling(options, tokenizer, layout).ban
+    return StageRecorder(context, model, beside_model, ban, best, trackers, mesh)
+
+
+def tune(options: Options, context: StageContext) -> dict[str, Any]:
+    """Run the stage; see `penchant.stages.tune.run`."""
+    mesh = Mesh(context.threads, options.device, share_weights=options.shard)
+    folder = context.inputs["model"]
+    folder = folder / "model" if (folder / "model").is_dir() else folder
+    tokenizer = load_tokenizer(folder)
+    device = str(mesh.device)
+    model = load_model(folder, resolve_dtype(options.dtype, device), device)
+    _check(options, model, tokenizer)
+    segment = read_json(context.inputs["data"] / "summary.json").get("segment", "line")
+    layout = _layout(options, folder, tokenizer, segment)
+    plugins = build_context(context.seed, tokenizer, options.task)
+    assert plugins.task is not None
+    advantages, objective = plug("algorithms", {"name": options.algorithm, **options.algorithm_options}, plugins)
+    reference = _reference(model, options, getattr(objective, "beta", 0))
+    if options.lora is not None:
+        add_lora(model, **options.lora.model_dump(), seed=context.seed)
+    sets = _prompt_sets(options, context.inputs["data"], tokenizer, plugins.task, context.seed)
+    sampling = _sampling(options, tokenizer, layout)
+    rewards = _rewards(options, plugins)
+    recorder = _recorder(options, context, model, tokenizer, layout, mesh)
     asked, long = options.micro_batch_size, options.prompt_tokens + options.max_completion_length
     rows = recorder.decided("micro_batch_size", lambda: rows_at_once(asked, model, long, mesh, note=context.note))
     mesh.place_model(model)

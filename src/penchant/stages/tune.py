@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from penchant.contracts import StageContext
+from penchant.models.names import TARGETS, TargetName
 from penchant.runtime.names import DeviceName
 from penchant.stages._checks import tune_check as check
 from penchant.training.options import OptimizerOptions
@@ -16,6 +17,14 @@ __all__ = ["INPUTS", "Options", "check", "plan", "run"]
 
 INPUTS = ("data", "model")
 PROCESSES = True  # several may run it together
+
+
+class LoraOptions(BaseModel, extra="forbid"):
+    """Low-rank adapters: only they are trained, and they are merged into what is published."""
+
+    rank: int = Field(16, ge=1)
+    alpha: float = Field(32.0, gt=0, allow_inf_nan=False, description="adapters act with weight alpha / rank")
+    targets: tuple[TargetName, ...] = Field(TARGETS, min_length=1, description="layers that have one")
 
 
 class Options(BaseModel, extra="forbid"):
@@ -48,6 +57,7 @@ class Options(BaseModel, extra="forbid"):
     optimizer: OptimizerOptions = OptimizerOptions(
         learning_rate=2e-3, adam_learning_rate=7e-4, weight_decay=0.0, schedule="constant"
     )
+    lora: LoraOptions | None = Field(None, description="train adapters (rank, alpha, targets) instead of the weights")
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     device: DeviceName = "auto"
     shard: Literal["auto", "none", "full"] = Field(
