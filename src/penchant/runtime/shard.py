@@ -8,13 +8,13 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-__all__ = ["gathered", "local", "own", "shard", "sharded", "state", "whole"]
+__all__ = ["gathered", "load_state", "local", "own", "shard", "sharded", "state", "whole"]
 
 
 def sharded(tensor: Any) -> bool:
@@ -50,6 +50,17 @@ def own(full: Tensor, like: Any) -> Tensor:
 def state(model: nn.Module) -> dict[str, Tensor]:
     """A model's tensors by name, whole; all processes call it."""
     return {name: whole(local(t), t) for name, t in model.state_dict().items()}
+
+
+@torch.no_grad()
+def load_state(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Fill a model with whole tensors by name, of which this process keeps its part."""
+    held = model.state_dict()
+    if not any(map(sharded, held.values())):
+        model.load_state_dict(weights)
+        return
+    for name, tensor in held.items():
+        local(tensor).copy_(own(weights[name], tensor))
 
 
 def shard(model: nn.Module) -> None:

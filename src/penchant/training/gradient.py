@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 
 from penchant.contracts import Objective, Term
@@ -13,6 +14,10 @@ from penchant.records import Batch
 from penchant.runtime.mesh import Mesh
 
 __all__ = ["gradient_step", "tokens"]
+
+# Where weights are shared, all processes go through the model equally often.
+_NONE = np.zeros(0, np.int64)
+_EMPTY = Batch(np.zeros(1, np.int64), np.zeros(1, np.int64), np.ones(1, np.int64), _NONE, _NONE, _NONE)
 
 Found = tuple[dict[str, float], dict[str, tuple[float, float]]]  # sums by component, statistics as (sum, count)
 
@@ -40,12 +45,16 @@ def gradient_step(
 
     def one(model: Any, batch: Batch) -> Found:
         found = quantities(model, batch, objective.quantities, uniform)
+        if not len(batch.labels):  # it only keeps the others company
+            torch.stack([values.sum() for values in found.values()]).sum().backward()
+            return {}, {}
         terms: Mapping[str, Term] = objective.loss(found, batch)
         torch.stack([term.sum / totals[name] for name, term in terms.items()]).sum().backward()
         sums = {name: float(term.sum.detach()) / totals[name] for name, term in terms.items()}
         return sums, {key: pair for term in terms.values() for key, pair in term.stats.items()}
 
-    found = mesh.each(model, batches, one, tokens)
+    missing = mesh.most(len(batches)) - len(batches) if mesh.shared else 0
+    found = mesh.each(model, [*batches, *[_EMPTY] * missing], one, tokens)
     sums = mesh.sum(_added([{f"loss/{name}": value for name, value in sums.items()} for sums, _ in found]))
     values = mesh.sum(_added([{key: value for key, (value, _) in stats.items()} for _, stats in found]))
     counts = mesh.sum(_added([{key: count for key, (_, count) in stats.items()} for _, stats in found]))

@@ -16,7 +16,7 @@ from penchant.contracts import Objective, Source
 from penchant.errors import NotFinite, Stopped
 from penchant.models.decoder import Decoder
 from penchant.runtime.mesh import Mesh
-from penchant.runtime.shard import state
+from penchant.runtime.shard import load_state, state
 from penchant.training.gradient import gradient_step
 from penchant.training.optimizer import Optimizer
 
@@ -79,7 +79,7 @@ class _Position:
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
-        self.model.load_state_dict(saved["model"])
+        load_state(self.model, saved["model"])
         self.optimizer.load_state_dict(saved["optimizer"])
         self.plan.source.load_state_dict(saved["source"])
         self.plan.state.update(saved["plan"])

@@ -37,8 +37,8 @@ class Muon:
 
     Args:
         masters: this process's part of each matrix, float32; its `grad` is read.
-        weights: the model's parameters that they belong to, which know how a matrix is shared among processes.
-        dtype: what Newton-Schulz is done in.
+        weights: the model's parameters that they belong to, which know how a matrix is shared among processes; their
+            dtype is what Newton-Schulz is done in.
     """
 
     def __init__(
@@ -47,10 +47,9 @@ class Muon:
         weights: Sequence[Tensor],
         momentum: float,
         weight_decay: float,
-        dtype: torch.dtype,
     ):
         self.masters, self.weights = list(masters), list(weights)
-        self.momentum, self.decay, self.dtype = momentum, weight_decay, dtype
+        self.momentum, self.decay = momentum, weight_decay
         self.buffers = [torch.zeros_like(m) for m in self.masters]
 
     def step(self, rate: float, scale: float) -> None:
@@ -62,8 +61,9 @@ class Muon:
             if master.grad is None:
                 continue
             buffer.mul_(keep).add_(master.grad, alpha=share)
-            update = (buffer * keep).add_(master.grad, alpha=share).to(self.dtype)
-            updates[number] = whole(update, self.weights[number])
+            weight = self.weights[number]
+            update = (buffer * keep).add_(master.grad, alpha=share).to(weight.dtype)
+            updates[number] = whole(update, weight)
             alike.setdefault(tuple(sorted(updates[number].shape)), []).append(number)
         for shape, numbers in alike.items():
             found = orthogonal(torch.stack([_lying(updates[n]) for n in numbers]))

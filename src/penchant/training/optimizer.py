@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from penchant.runtime.mesh import Mesh
-from penchant.runtime.precision import resolve_dtype
 from penchant.runtime.shard import local, own, whole
 from penchant.training.muon import Muon
 from penchant.training.options import OptimizerOptions
@@ -41,8 +40,7 @@ class Optimizer:
 
     def _muon(self, chosen: Sequence[int]) -> Muon:
         masters, weights = [self.masters[i] for i in chosen], [self.weights[i] for i in chosen]
-        dtype = resolve_dtype("auto", masters[0].device.type)
-        return Muon(masters, weights, self.options.momentum, self.options.weight_decay, dtype)
+        return Muon(masters, weights, self.options.momentum, self.options.weight_decay)
 
     @torch.no_grad()
     def gradients(self, mesh: Mesh | None = None) -> float:
