@@ -7,6 +7,7 @@ one thread: training splits rows over threads instead.
 from __future__ import annotations
 
 import ctypes
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ __all__ = [
 ]  # fmt: skip
 
 _NUMBER = {torch.float32: "NUMBER=float", torch.bfloat16: "NUMBER=bf16"}
+_KIND: dict[type, Any] = {int: ctypes.c_int64, float: ctypes.c_float}  # else a tensor, or none
 _SOURCE = Path(__file__).with_name("kernels.cpp")
 
 
@@ -66,28 +68,25 @@ def reason() -> str:
 
 def _native(name: str, x: Tensor) -> Callable[..., None] | None:
     """The compiled function for tensors like x; None where there is none."""
-    if x.device.type != "cpu" or x.dtype not in _NUMBER:
-        return None
-    library, _ = native.build(_SOURCE, _NUMBER[x.dtype])
+    return _function(name, x.dtype) if x.device.type == "cpu" and x.dtype in _NUMBER else None
+
+
+@functools.cache
+def _function(name: str, kind: torch.dtype) -> Callable[..., None] | None:
+    library, _ = native.build(_SOURCE, _NUMBER[kind])
     return None if library is None else _Call(library[name])
 
 
 class _Call:
-    """Hands tensors over as pointers, ints as int64 and floats as float."""
+    """Hands tensors over as pointers, ints as int64 and floats as float; the first call settles which is which."""
 
     def __init__(self, function: Any):
         self.function = function
 
     def __call__(self, *values: Tensor | int | float | None) -> None:
-        self.function(*map(_argument, values))
-
-
-def _argument(value: Tensor | int | float | None) -> Any:
-    if value is None:
-        return None
-    if isinstance(value, Tensor):
-        return ctypes.c_void_p(value.data_ptr())
-    return ctypes.c_float(value) if isinstance(value, float) else ctypes.c_int64(value)
+        if self.function.argtypes is None:
+            self.function.argtypes = [_KIND.get(type(value), ctypes.c_void_p) for value in values]
+        self.function(*[value.data_ptr() if isinstance(value, Tensor) else value for value in values])
 
 
 def norm(x: Tensor, add: Tensor | None, gain: Tensor, eps: float) -> tuple[Tensor, Tensor, Tensor]:
