@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 from collections.abc import Iterator, Sequence
@@ -34,6 +35,7 @@ class Ranks:
         wait = timedelta(minutes=minutes)
         dist.init_process_group(backend, place.meeting, rank=place.rank, world_size=place.ranks, timeout=wait)
         self._piece: Tensor | None = None
+        atexit.register(self.close)  # a group that is still there when the interpreter goes ends it with an abort
 
     def gather(self, value: Any) -> list[Any]:
         """Each process's value (anything that JSON can hold), in the order of their ranks."""
@@ -68,8 +70,9 @@ class Ranks:
             tensor.copy_(part.view_as(tensor))
 
     def close(self) -> None:
-        """Leave the group."""
-        self.dist.destroy_process_group()
+        """Leave the group, if that has not been done."""
+        if self.dist.is_initialized():
+            self.dist.destroy_process_group()
 
 
 @contextlib.contextmanager
