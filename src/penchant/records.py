@@ -114,6 +114,8 @@ class Batch:
         banned: token ids that the policy cannot choose (left out of its softmax).
         prefix: int64 [S], the sequence that each one continues (a prompt shared by its group), -1 for none; empty
             where no sequence has one.
+        role: uint8 [T], 0 where a token is of its sequence's source and 1 where it is of its target, which follows the
+            source; empty where sequences have no such parts (all but sequence-to-sequence models).
     """
 
     inputs: np.ndarray
@@ -126,3 +128,4 @@ class Batch:
     temperature: float = 1.0
     banned: tuple[int, ...] = ()
     prefix: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
+    role: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))

@@ -134,7 +134,7 @@ def test_temperature_bans_and_entropy_against_a_derivation():
             json.dumps(json.loads((f / "config.json").read_text()) | {"intermediate_size": 64})),
          CorruptCheckpoint, "config"),
         (lambda f: (f / "config.json").write_text(
-            json.dumps(json.loads((f / "config.json").read_text()) | {"model_type": "gpt2"})), InputError, "gpt2"),
+            json.dumps(json.loads((f / "config.json").read_text()) | {"model_type": "vit"})), InputError, "vit"),
     ],
 )  # fmt: skip
 def test_a_damaged_folder_is_one_clear_line(tmp_path, change, error, words):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +10,9 @@ import numpy as np
 
 from penchant.records import Batch, Encoded
 
-__all__ = ["completion_batch", "cut_windows", "next_token_batch", "shared_prompt_batch"]
+__all__ = [
+    "completion_batch", "cut_windows", "masked_batch", "next_token_batch", "pair_batch", "shared_prompt_batch",
+]  # fmt: skip
 
 
 def next_token_batch(
@@ -113,7 +116,11 @@ def shared_prompt_batch(
     """
     if any(not len(p) for p in prompts) or any(not len(c) for group in groups for c in group):
         raise ValueError("each prompt and each completion needs at least 1 token")
-    rows, positions, prefix, at, place = [], [], [], [], 0
+    rows: list[np.ndarray] = []
+    positions: list[np.ndarray] = []
+    at: list[np.ndarray] = []
+    prefix: list[int] = []
+    place = 0
     for prompt, group in zip(prompts, groups, strict=True):
         head, last = len(rows), place + len(prompt) - 1
         rows.append(prompt)
@@ -148,6 +155,69 @@ def shared_prompt_batch(
         banned,
         np.array(prefix, np.int64),
     )
+
+
+def pair_batch(
+    sources: Sequence[np.ndarray],
+    targets: Sequence[np.ndarray],
+    start: int,
+    keep: Sequence[np.ndarray] | None = None,
+    columns: Mapping[str, Sequence[np.ndarray]] | None = None,
+    temperature: float = 1.0,
+    banned: tuple[int, ...] = (),
+) -> Batch:
+    """A batch for a sequence-to-sequence model, in which each token of each target is asked for given its source.
+
+    Args:
+        sources, targets: S arrays of at least 1 token id each.
+        start: the token that a decoder begins with.
+        keep: bool [n] for each target, False where that token is no label.
+        columns: name -> float [n] for each target.
+        temperature, banned: the policy's, see Batch.
+    """
+    heads = [len(source) + 1 for source in sources]
+    flat = next_token_batch(
+        [np.concatenate([s, [start], t]) for s, t in zip(sources, targets, strict=True)],
+        [
+            np.concatenate([np.zeros(n, bool), np.ones(len(t), bool) if keep is None else keep[i]])
+            for i, (n, t) in enumerate(zip(heads, targets, strict=True))
+        ],
+        {
+            name: [np.concatenate([np.zeros(n, np.float32), v]) for n, v in zip(heads, values, strict=True)]
+            for name, values in (columns or {}).items()
+        },
+        temperature,
+        banned,
+    )
+    sizes = np.array([[len(s), len(t)] for s, t in zip(sources, targets, strict=True)]).reshape(-1)
+    role = np.repeat(np.tile(np.array([0, 1], np.uint8), len(sources)), sizes)
+    positions = np.concatenate([np.arange(n) for n in sizes])
+    return dataclasses.replace(flat, role=role, positions=positions)
+
+
+def masked_batch(
+    sequences: Sequence[np.ndarray],
+    hidden: Sequence[np.ndarray],
+    mask: int,
+    shown: Sequence[np.ndarray] | None = None,
+    banned: tuple[int, ...] = (),
+) -> Batch:
+    """A batch for a masked model, in which hidden tokens are asked for where they stood.
+
+    Args:
+        sequences: S arrays of at least 1 token id.
+        hidden: bool [n] for each sequence, True where that token is asked for.
+        mask: the token that stands for what is hidden.
+        shown: what the model sees instead of sequences with `mask` (BERT leaves or swaps some).
+        banned: tokens that cannot be the answer.
+    """
+    lengths = np.array([len(s) for s in sequences], np.int64)
+    flat, chosen = np.concatenate(sequences).astype(np.int64), np.concatenate(hidden).astype(bool)
+    seen = np.where(chosen, mask, flat) if shown is None else np.concatenate(shown).astype(np.int64)
+    at = np.flatnonzero(chosen)
+    unit = np.repeat(np.arange(len(sequences)), lengths)[at]
+    positions = np.concatenate([np.arange(n) for n in lengths])
+    return Batch(seen, positions, lengths, flat[at], at, unit, {}, 1.0, banned)
 
 
 def cut_windows(document: Encoded, context: int) -> list[Encoded]:

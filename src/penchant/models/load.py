@@ -9,11 +9,13 @@ from typing import Any
 
 import torch
 
+from penchant import console
 from penchant.errors import CorruptCheckpoint, InputError
-from penchant.files import write_json
-from penchant.models.config import DecoderConfig, unsupported
+from penchant.files import read_json, write_json
+from penchant.models.config import DecoderConfig, read_config, unsupported
 from penchant.models.decoder import Decoder
 from penchant.models.gguf import find_gguf, read_gguf, unpack_tokenizer
+from penchant.models.hugging_face import Foreign, kind_of, load_foreign
 from penchant.models.lora import adapted, merged_state, read_adapter, save_lora
 from penchant.models.tensors import read_tensors, write_tensors
 from penchant.text.tokenizer import Tokenizer
@@ -24,7 +26,7 @@ _NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "
 
 
 def save_model(
-    model: Decoder,
+    model: Decoder | Foreign,
     folder: Path,
     suppress: tuple[int, ...] = (),
     weights: Mapping[str, torch.Tensor] | None = None,
@@ -36,48 +38,72 @@ def save_model(
         weights: the whole weights by name, where the model holds a part of them only.
     """
     config = model.config
-    write_json(folder / "config.json", config.to_hugging_face(_NAMES[model.dtype]))
-    if adapted(model):
+    if isinstance(model, Foreign):
+        model.save(folder, weights)
+    elif adapted(model):
         write_tensors(folder / "model.safetensors", merged_state(model, weights))
         save_lora(model, folder / "adapter", weights=weights)
     else:
         write_tensors(folder / "model.safetensors", dict(weights or model.state_dict()))
-    generation: dict[str, Any] = {
-        "bos_token_id": config.bos_token_id,
-        "eos_token_id": config.eos_token_id,
-        "pad_token_id": config.pad_token_id,
-        "do_sample": True,
-    }
+    write_json(folder / "config.json", config.to_hugging_face(_NAMES[model.dtype]))
+    ids = {k: getattr(config, k) for k in ("bos_token_id", "eos_token_id", "pad_token_id")}
+    generation = {**ids, "do_sample": True, **_generation(folder), **getattr(model, "generation", {})}
     if suppress:
         generation["suppress_tokens"] = list(suppress)
     write_json(folder / "generation_config.json", generation)
 
 
-def saved_state(model: Decoder, folder: Path) -> dict[str, torch.Tensor]:
+def _generation(folder: Path) -> dict[str, Any]:
+    """The content of `generation_config.json`, if there is one: end tokens of a chat model, and the like."""
+    path = folder / "generation_config.json"
+    return dict(read_json(path)) if path.is_file() else {}
+
+
+def saved_state(model: Decoder | Foreign, folder: Path) -> dict[str, torch.Tensor]:
     """What `save_model` wrote of this model, as its `load_state_dict` takes it; beside adapters the base stays.
 
     Raises:
         CorruptCheckpoint: missing, or cannot be read.
     """
+    if isinstance(model, Foreign):
+        return model.saved(folder)
     if adapted(model):
         return dict(model.state_dict()) | read_adapter(folder / "adapter")
     return read_tensors(folder / "model.safetensors")
 
 
-def load_model(folder: Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Decoder:
+def load_model(folder: Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Any:
     """Load a folder (one file or shards), or a `.gguf` file or a folder that holds one.
 
     Args:
         dtype: number format of the weights; None keeps the saved one (float32 for GGUF).
 
+    Returns:
+        A `Decoder` where its families reach, else a `Foreign`, which a note says is slower.
+
     Raises:
-        InputError: no model there, or one of another family.
+        InputError: no model there, or one that transformers does not know either.
         CorruptCheckpoint: weights are missing, truncated or of the wrong shape.
         MissingExtra: a `.gguf` file, and no library to read it.
     """
     if (file := find_gguf(folder)) is not None:
         return _from_gguf(file, dtype or torch.float32, device)
-    config = DecoderConfig.from_folder(folder)
+    raw = read_config(folder)
+    if odd := unsupported(raw):
+        model: Decoder | Foreign = load_foreign(folder, kind_of(raw, folder), dtype).to(device)
+        _slower(folder, odd)
+    else:
+        model = _from_folder(DecoderConfig.from_hugging_face(raw, folder), folder, dtype, device)
+    model.generation = _generation(folder)
+    return model
+
+
+def _slower(place: Path, odd: list[str]) -> None:
+    console.note(f"{place.name}: {', '.join(odd)}: goes through transformers, slower than Penchant's own decoder")
+
+
+def _from_folder(config: DecoderConfig, folder: Path, dtype: torch.dtype | None, device: str) -> Decoder:
+    """A decoder with the weights of a folder."""
     shards = sorted(folder.glob("model*.safetensors"))
     if not shards:
         raise InputError("no model.safetensors", "give a Hugging Face folder with safetensors weights", file=folder)
@@ -98,13 +124,14 @@ def load_tokenizer(path: Path) -> Tokenizer:
         return Tokenizer.load(folder)
 
 
-def _from_gguf(file: Path, dtype: torch.dtype, device: str) -> Decoder:
+def _from_gguf(file: Path, dtype: torch.dtype, device: str) -> Decoder | Foreign:
     """The model of a `.gguf` file."""
     theirs = read_gguf(file)
     raw = theirs.config.to_dict()
     raw.pop("quantization_config", None)  # the weights are dense now
     if odd := unsupported(raw):
-        raise InputError(f"this decoder does not support {', '.join(odd)}", "convert the model", file=file)
+        _slower(file, odd)
+        return Foreign(theirs, "causal").to(device, dtype)
     return _filled(DecoderConfig.from_hugging_face(raw, file), theirs.state_dict(), dtype, device, file)
 
 

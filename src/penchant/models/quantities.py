@@ -117,7 +117,8 @@ def _chunks(rows: int, vocabulary: int) -> list[slice]:
 
 def tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
     """The arrays of a batch as tensors on a device, by name; columns under `columns.NAME`."""
-    arrays = {k: getattr(batch, k) for k in ("inputs", "positions", "lengths", "labels", "at", "unit", "prefix")}
+    names = ("inputs", "positions", "lengths", "labels", "at", "unit", "prefix", "role")
+    arrays = {name: getattr(batch, name) for name in names}
     arrays |= {f"columns.{k}": v for k, v in batch.columns.items()}
     return {k: torch.from_numpy(np.ascontiguousarray(v)).to(device) for k, v in arrays.items()}
 
@@ -131,8 +132,8 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
             then costs one matrix product less (and is right also where that turns out not to hold).
     """
     t = tensors(batch, model.device)
-    shared = (t["prefix"],) if len(t["prefix"]) else ()
-    states = model(t["inputs"], t["positions"], t["lengths"], *shared).index_select(0, t["at"])
+    more = {name: t[name] for name in ("prefix", "role") if len(t[name])}
+    states = model(t["inputs"], t["positions"], t["lengths"], **more).index_select(0, t["at"])
     bias = getattr(model, "head_bias", None)
     policy = batch.temperature, batch.banned
     uniform = uniform and "weight" not in batch.columns
