@@ -19,7 +19,10 @@ import torch
 from penchant.errors import InputError
 from penchant.models.decoder import Decoder
 from penchant.models.frozen import Frozen
+from penchant.models.hugging_face import Foreign
 from penchant.runtime.device import set_threads
+from penchant.sampling import unfolded
+from penchant.sampling.board import Face
 from penchant.sampling.cache import Prefix
 from penchant.sampling.lane import Group, Lane
 from penchant.sampling.options import Listen, Options, Sampled, check_prompts
@@ -32,7 +35,7 @@ _A_LANE = 8  # a lane of fewer rows does not pay
 
 
 def generate(
-    model: Decoder | Frozen,
+    model: Decoder | Frozen | Foreign,
     prompts: Sequence[Sequence[int]],
     options: Options | None = None,
     *,
@@ -68,46 +71,56 @@ def generate(
         NotFinite: the model's logits are not finite.
     """
     how = _options(options, changes)
-    check_prompts(prompts, how, model.config.vocab_size, model.config.max_position_embeddings)
+    check_prompts(prompts, how, model.config.vocab_size, _context(model, how))
     if how.stop and decode is None:
         raise InputError("stop strings need to see text", "give decode=, e.g. tokenizer.decode")
     if not prompts:
         return []
+    requests, count = _requests(prompts, seed, first, seeds), slots or min(SLOTS, len(prompts))
+    results = _Results(len(prompts), listen, progress)
+    stop = threading.Event()
+    face = Face(results.tell, results.hear if listen else None, decode, stop.is_set)
+    if isinstance(model, Foreign):
+        if keep or prefixes:
+            raise InputError("only our own decoder keeps a text to go on from", "leave keep and prefixes out")
+        unfolded.run(model, requests, how, count, face)
+        return results.all()
     frozen = model if isinstance(model, Frozen) else Frozen(model)
     stamp = frozen.stamp() if keep or prefixes else None
-    requests = _requests(prompts, seed, first, seeds)
-    groups = _groups(requests, prefixes, stamp, how)
-    out: list[Sampled | None] = [None] * len(prompts)
-    done, one_at_a_time = [0], threading.Lock()
+    parts = _split(_groups(requests, prefixes, stamp, how), _lane_count(frozen, count))
+    rows = [min(-(-count // len(parts)), sum(len(g.requests) for g in part)) for part in parts]
+    kept = stamp if keep else None
+    _run([Lane(frozen, part, how, n, face, kept) for part, n in zip(parts, rows, strict=True)], stop)
+    return results.all()
 
-    def tell(number: int, result: Sampled) -> None:
-        with one_at_a_time:
-            out[number] = result
-            done[0] += 1
-            if progress:
-                progress(done[0], len(out))
 
-    def heard(number: int, ids: tuple[int, ...], logprobs: Any) -> None:
-        with one_at_a_time:
-            assert listen is not None
-            listen(number, ids, logprobs)
+class _Results:
+    """What lanes tell, one at a time."""
 
-    count = slots or min(SLOTS, len(prompts))
-    lanes = _lane_count(frozen, count)
-    stop = threading.Event()
-    made = [
-        Lane(
-            *(frozen, part, how, min(-(-count // lanes), sum(len(g.requests) for g in part))),
-            tell=tell,
-            listen=heard if listen else None,
-            decode=decode,
-            stamp=stamp if keep else None,
-            stopped=stop.is_set,
-        )
-        for part in _split(groups, lanes)
-    ]
-    _run(made, stop)
-    return [result for result in out if result is not None]
+    def __init__(self, count: int, listen: Listen | None, progress: Callable[[int, int], None] | None):
+        self._found: list[Sampled | None] = [None] * count
+        self._listen, self._progress, self._done, self._lock = listen, progress, 0, threading.Lock()
+
+    def tell(self, number: int, result: Sampled) -> None:
+        with self._lock:
+            self._found[number] = result
+            self._done += 1
+            if self._progress:
+                self._progress(self._done, len(self._found))
+
+    def hear(self, number: int, ids: tuple[int, ...], logprobs: Any) -> None:
+        with self._lock:
+            if self._listen:
+                self._listen(number, ids, logprobs)
+
+    def all(self) -> list[Sampled]:
+        return [result for result in self._found if result is not None]
+
+
+def _context(model: Decoder | Foreign | Frozen, options: Options) -> int:
+    """How many tokens prompt and text may hold together; a source and its target each have the whole."""
+    most = model.config.max_position_embeddings
+    return most + options.max_new_tokens if isinstance(model, Foreign) and model.kind == "seq2seq" else most
 
 
 def _options(options: Options | None, changes: dict[str, Any]) -> Options:

@@ -6,7 +6,7 @@ A lane runs in one thread and shares nothing with other lanes but the weights.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,10 +14,10 @@ import torch
 
 from penchant.models import kernels
 from penchant.models.frozen import Frozen
+from penchant.sampling.board import Board, Face
 from penchant.sampling.cache import Cache, Prefix, Prompts, round_up
-from penchant.sampling.options import Listen, Options, Sampled
-from penchant.sampling.rows import Decode, Request, Rows
-from penchant.sampling.warp import Choice, choose
+from penchant.sampling.options import Options
+from penchant.sampling.rows import Request
 
 __all__ = ["Group", "Lane"]
 
@@ -45,10 +45,7 @@ class Lane:
     """Samples groups of requests, `rows` at once.
 
     Args:
-        tell: called with (request, result) for each that ends.
-        listen: called with what a request took at each step.
         stamp: tells the weights, for prefixes that are kept; None to keep none.
-        stopped: looked at each step.
     """
 
     def __init__(
@@ -57,57 +54,31 @@ class Lane:
         groups: Sequence[Group],
         options: Options,
         rows: int,
-        *,
-        tell: Callable[[int, Sampled], None],
-        listen: Listen | None = None,
-        decode: Decode | None = None,
+        face: Face,
         stamp: tuple[float, ...] | None = None,
-        stopped: Callable[[], bool] = lambda: False,
     ):
-        self.model, self.options, self.tell, self.listen, self.stamp = model, options, tell, listen, stamp
-        self.waiting, self.stopped = deque(groups), stopped
+        self.model, self.options, self.face, self.stamp = model, options, face, stamp
+        self.waiting = deque(groups)
         limit = model.config.max_position_embeddings
-        self.rows = Rows(rows, options, limit, decode)
+        self.board = Board((rows, model.config.vocab_size, limit), options, face, model.device)
+        self.rows = self.board.rows
         self.group_of: list[Group | None] = [None] * rows
         places = min(limit, max(len(g.prompt) for g in groups) + options.room)
         self.cache = Cache(model, rows, places)
         self.states = torch.zeros(rows, model.config.hidden_size, dtype=model.dtype, device=model.device)
-        penal = options.repetition_penalty != 1.0
-        shape = (rows, model.config.vocab_size)
-        self.seen = torch.zeros(shape, dtype=torch.bool, device=model.device) if penal else None
 
     @torch.inference_mode()
     def run(self) -> None:
         """Sample until every request has ended."""
-        while not self.stopped():
+        while not self.face.stopped():
             self._admit()
-            self._take(self._choose())
+            for row in self.board.take(self.model.head(self.states)):
+                self._close(int(row))
             if not self.rows.live.any() and not self.waiting:
                 return
             self._thin_out()
             if self.rows.live.any():
                 self._step()
-
-    def _choose(self) -> Choice:
-        device = self.model.device
-        uniforms = torch.from_numpy(self.rows.next_uniforms()).to(device)
-        short = torch.from_numpy(self.rows.short()).to(device) if self.options.holds_on else None
-        return choose(self.model.head(self.states), uniforms, self.options, self.seen, short)
-
-    def _take(self, choice: Choice) -> None:
-        rows, live = self.rows, np.flatnonzero(self.rows.live)
-        top = None if choice.top is None else (choice.top[0].cpu().numpy(), choice.top[1].cpu().numpy())
-        sampling = None if choice.sampling is None else choice.sampling.cpu().numpy()
-        ended = rows.take(choice.ids.cpu().numpy(), choice.logprobs.cpu().numpy(), sampling, top)
-        if self.seen is not None:
-            self.seen[torch.from_numpy(live), torch.from_numpy(rows.last[live])] = True
-        if self.listen:
-            for row in live:
-                request, at = rows.request[row], slice(rows.taken[row] - 1, rows.taken[row])
-                assert request is not None
-                self.listen(request.number, tuple(rows.ids[row, at].tolist()), rows.logprobs[row, at].copy())
-        for row in ended:
-            self._close(int(row))
 
     def _close(self, row: int) -> None:
         group, request = self.group_of[row], self.rows.request[row]
@@ -116,13 +87,12 @@ class Lane:
         if self.stamp is not None:
             fed = [*request.prompt, *self.rows.ids[row, : self.rows.taken[row] - 1].tolist()]
             prefix = self.cache.read(row, fed, self.stamp)
-        self.tell(*self.rows.close(row, prompt_logprobs=group.prompt_logprobs, prefix=prefix))
+        self.board.close(row, prompt_logprobs=group.prompt_logprobs, prefix=prefix)
 
     def _step(self) -> None:
         """Feed each row's newest token; free rows step along at place 0, which the next request overwrites."""
-        rows, device = self.rows, self.model.device
-        self.cache.fit(int(rows.place.max()) + 1)
-        last, place = torch.from_numpy(rows.last).to(device), torch.from_numpy(rows.place).to(device)
+        self.cache.fit(int(self.rows.place.max()) + 1)
+        last, place = self.board.last()
         self.states = self.model.states(last, self.cache.mix(place))
 
     def _thin_out(self) -> None:
@@ -130,11 +100,8 @@ class Lane:
         live = np.flatnonzero(self.rows.live)
         if self.waiting or not len(live) or len(live) > 0.75 * len(self.rows.live):
             return
-        self.rows.keep(live)
+        self.cache.keep(self.board.keep(live))
         self.group_of = [self.group_of[row] for row in live]
-        index = torch.from_numpy(live).to(self.model.device)
-        self.cache.keep(index)
-        self.seen = None if self.seen is None else self.seen[index]
 
     def _admit(self) -> None:
         """Give free rows to those that wait; prompts that were not run yet are run together, a group's once."""
@@ -144,7 +111,7 @@ class Lane:
             group = self.waiting[0]
             rows = [free.popleft() for _ in range(min(len(free), len(group.requests)))]
             for row in rows:
-                self.rows.begin(row, group.requests.popleft())
+                self.board.begin(row, group.requests.popleft())
                 self.group_of[row] = group
             entering.append((group, rows))
             if not group.requests:
@@ -171,10 +138,7 @@ class Lane:
         rows = torch.tensor([row for _, rows in part for row in rows]).to(device)
         self.cache.write(prompts, sources, rows)
         self.states[rows] = prompts.states[prompts.ends[sources]]
-        for group, mine in part:
-            if self.seen is not None:
-                self.seen[mine] = False
-                self.seen[torch.tensor(mine)[:, None], torch.tensor(group.prompt)] = True
+        for group in groups:
             if not group.requests:
                 group.run = None
 
