@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from penchant.data.pack import next_token_batch, shared_prompt_batch
+from penchant.data.pack import masked_batch, next_token_batch, pair_batch, shared_prompt_batch
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.models.quantities import quantities
@@ -54,3 +54,29 @@ def test_empty_prompts_and_completions_are_refused():
     for prompts, groups in (([none], [[one]]), ([one], [[none]])):
         with pytest.raises(ValueError, match="at least 1 token"):
             shared_prompt_batch(prompts, groups)
+
+
+def test_a_pair_stands_as_source_start_and_target_without_its_last_token():
+    sources, targets = [np.array([5, 6, 7]), np.array([8])], [np.array([10, 11]), np.array([12, 13, 14])]
+    keep = [np.array([True, True]), np.array([True, False, True])]
+    batch = pair_batch(sources, targets, 2, keep, {"gain": [np.array([0.1, 0.2]), np.array([0.3, 0.4, 0.5])]})
+    assert batch.inputs.tolist() == [5, 6, 7, 2, 10, 8, 2, 12, 13]
+    assert batch.role.tolist() == [0, 0, 0, 1, 1, 0, 1, 1, 1]
+    assert batch.positions.tolist() == [0, 1, 2, 0, 1, 0, 0, 1, 2]
+    assert batch.lengths.tolist() == [5, 4]
+    assert batch.labels.tolist() == [10, 11, 12, 14]
+    assert batch.at.tolist() == [3, 4, 6, 8]
+    assert batch.unit.tolist() == [0, 0, 1, 1]
+    np.testing.assert_allclose(batch.columns["gain"], [0.1, 0.2, 0.3, 0.5])
+    assert pair_batch(sources, targets, 2).labels.tolist() == [10, 11, 12, 13, 14]
+
+
+def test_hidden_tokens_are_asked_for_where_they_stood():
+    rows, hidden = [np.array([5, 6, 7]), np.array([8, 9])], [np.array([0, 1, 0]), np.array([1, 1])]
+    batch = masked_batch(rows, hidden, 3, banned=(0,))
+    assert batch.inputs.tolist() == [5, 3, 7, 3, 3]
+    assert (batch.labels.tolist(), batch.at.tolist(), batch.unit.tolist()) == ([6, 8, 9], [1, 3, 4], [0, 1, 1])
+    assert (batch.lengths.tolist(), batch.positions.tolist()) == ([3, 2], [0, 1, 2, 0, 1])
+    shown = masked_batch(rows, hidden, 3, [np.array([5, 6, 7]), np.array([3, 50])])
+    assert shown.inputs.tolist() == [5, 6, 7, 3, 50]
+    assert shown.labels.tolist() == batch.labels.tolist()

@@ -193,3 +193,22 @@ def test_a_plain_model_is_not_asked_for_anything(data, tmp_path):
     inputs = {"data": data / "line", "model": tmp_path / "plain"}
     with pytest.raises(InputError, match="knows no control token 'good'"):
         tune.run(tune.Options(), StageContext("t", Path(tmp_path), inputs, 1, 1, lambda: 0, lambda text: None))
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"model_type": "qwen3", "head_dim": 12, "tie_word_embeddings": False},
+        {"model_type": "mistral", "sliding_window": 6, "rope_parameters": {"rope_type": "linear", "factor": 2.0}},
+    ],
+)
+def test_every_family_can_be_pretrained_and_loads_in_transformers(data, tmp_path, shape):
+    from transformers import AutoConfig
+
+    found = pretrain(data, tmp_path, model=MODEL | shape)
+    config = AutoConfig.from_pretrained(tmp_path / "model")
+    assert {key: getattr(config, key) for key in shape if key != "rope_parameters"} == {
+        key: value for key, value in shape.items() if key != "rope_parameters"
+    }
+    model = load(tmp_path / "model").model
+    assert sum(p.numel() for p in model.parameters()) == found["parameters"]

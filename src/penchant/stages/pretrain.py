@@ -33,6 +33,11 @@ class ModelOptions(BaseModel, extra="forbid"):
     num_attention_heads: int = Field(4, ge=1)
     num_key_value_heads: int = Field(4, ge=1)
     max_position_embeddings: int = Field(512, ge=1)
+    model_type: Literal["llama", "mistral", "qwen2", "qwen3"] = "llama"
+    head_dim: int = Field(0, ge=0, description="width of a head; 0: hidden_size / num_attention_heads")
+    tie_word_embeddings: bool = True
+    rope_parameters: dict[str, Any] = Field({}, description="rope_type, rope_theta ... as in transformers")
+    sliding_window: int | None = Field(None, ge=1, description="tokens that a token sees (not llama); null: all")
 
 
 class Options(BaseModel, extra="forbid"):
