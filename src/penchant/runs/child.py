@@ -6,6 +6,7 @@ nobody behind that still writes into its folder.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import errno
 import json
@@ -41,7 +42,12 @@ def main() -> None:
     console.attach(events, spec["stage"])
     stopping = Stopping()
     stopping.install()
-    sys.exit(run_stage(spec, stopping.asked, Path(spec["log"])))
+    code = run_stage(spec, stopping.asked, Path(spec["log"]))
+    if place().ranks > 1:  # the threads of a process group can abort an interpreter that takes itself down beside them
+        atexit._run_exitfuncs()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def run_stage(spec: dict[str, Any], stop: Callable[[], int], log: Path) -> int:
