@@ -1,18 +1,21 @@
 """A loaded model: generate, logprobs, score; and tuning it from Python with a function as reward."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 import torch
 
+from penchant.batches import rollouts
 from penchant.data.store import write_documents
-from penchant.errors import InputError
+from penchant.errors import InputError, PenchantError
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.models.load import save_model
 from penchant.policy import load
 from penchant.records import Document
+from penchant.sampling.engine import generate
 from penchant.text.tokenizer import Tokenizer
 from penchant.tuning import tune
 
@@ -48,6 +51,18 @@ def test_generate_is_seeded_and_takes_one_or_many_prompts(folders):
     assert not any("<|" in text for text in asked)
     with pytest.raises(InputError, match="nice"):
         policy.generate("x", ask="nice")
+
+
+def test_a_stop_string_cuts_the_text_and_other_options_reach_the_sampler(folders):
+    policy = load(folders / "model")
+    (free,) = policy.generate("def first(x):\n", max_new_tokens=20, seed=3)
+    wanted = free[4:6]
+    (cut,) = policy.generate("def first(x):\n", max_new_tokens=20, seed=3, stop=[wanted])
+    assert cut == free[: free.index(wanted)]
+    (one,) = {*policy.generate("def first(x):\n", max_new_tokens=9, n=3, min_p=0.999)}
+    assert one == policy.generate("def first(x):\n", max_new_tokens=9, temperature=0)[0]
+    with pytest.raises(InputError, match="min_p"):
+        policy.generate("x", min_p=2)
 
 
 def test_generate_from_the_saved_folder_in_transformers_gives_the_same_greedy_text(folders):
@@ -97,6 +112,21 @@ def test_tune_with_a_function_as_reward(folders, tmp_path):
     before = load(folders / "model").model.state_dict()["model.layers.0.mlp.up_proj.weight"].float()
     after = policy.model.state_dict()["model.layers.0.mlp.up_proj.weight"].float()
     assert not torch.equal(before, after)
+
+
+def test_a_sampler_that_disagrees_with_the_trainer_stops_the_run(folders, tmp_path, monkeypatch):
+    def wrong(*given, **options):
+        return [dataclasses.replace(s, logprobs=s.logprobs - 0.5) for s in generate(*given, **options)]
+
+    monkeypatch.setattr(rollouts, "generate", wrong)
+    settings = {"steps": 1, "batch_size": 4, "num_generations": 2, "max_completion_length": 8, "eval_prompts": 1,
+                "prompt_tokens": 40, "max_clipped_ratio": 1.0, "run_dir": tmp_path / "run", "threads": 1}  # fmt: skip
+    with pytest.raises(PenchantError, match="max_logprob_difference=") as caught:
+        tune(folders / "model", folders, **settings)
+    assert "logprob_difference is 0.5 at step 1, more than 0.1" in str(caught.value)
+    assert caught.value.exit_code == 1
+    assert not list((tmp_path / "run").glob("checkpoint-*"))
+    tune(folders / "model", folders, max_logprob_difference=1, **(settings | {"run_dir": tmp_path / "again"}))
 
 
 def test_a_folder_of_another_tuning_is_refused_and_the_same_one_goes_on(folders, tmp_path):

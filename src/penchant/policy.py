@@ -23,6 +23,11 @@ from penchant.text.tokenizer import Tokenizer
 __all__ = ["Policy", "load"]
 
 
+def _before(text: str, stop: Sequence[str]) -> str:
+    """A text up to the first of the strings in it."""
+    return text[: min((at for s in stop if (at := text.find(s)) >= 0), default=len(text))]
+
+
 class Policy:
     """A decoder, its tokenizer, and what it was trained on (`layout`: control tokens, and what they lead)."""
 
@@ -59,15 +64,19 @@ class Policy:
         n: int = 1,
         ask: str | None = None,
         seed: int = 0,
+        stop: Sequence[str] = (),
+        **options: Any,
     ) -> list[str]:
         """Sample `n` completions of each prompt; the texts come in the prompts' order, n in a row.
 
         Args:
+            stop: strings that end a text; it is cut before the first of them.
+            options: further ones of `sampling.Options`: min_p, repetition_penalty, min_new_tokens ...
             ask: a control token (`good`, `bad`) that leads each segment (line, sentence or document, as in training),
                 in the prompt and while sampling.
 
         Raises:
-            InputError: a prompt does not fit the context, or there is no such control token.
+            InputError: a prompt does not fit the context, an option is out of range, or there is no such control token.
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         tokenizer = self.tokenizer
@@ -75,15 +84,23 @@ class Policy:
             self.model,
             [self._prompt(text, ask) for text in texts for _ in range(n)],
             max_new_tokens=max_new_tokens,
-            end=[tokenizer.eos_id],
+            end=self._ends(),
             temperature=temperature,
             top_p=top_p,
             top_k=top_k,
-            ban=[i for i in tokenizer.special_ids if i != tokenizer.eos_id],
+            ban=[i for i in tokenizer.special_ids if i not in self._ends()],
             insert=self.layout.insertions(tokenizer, ask),
             seed=seed,
+            stop=stop,
+            decode=tokenizer.decode,
+            **options,
         )
-        return [tokenizer.decode(list(s.ids)) for s in found]
+        return [_before(tokenizer.decode(list(s.ids)), stop) for s in found]
+
+    def _ends(self) -> list[int]:
+        """Tokens that end a text: the tokenizer's, and those that the model's config names."""
+        named = self.model.config.eos_token_id
+        return sorted({self.tokenizer.eos_id, *(named if isinstance(named, list) else [named])} - {None})
 
     def logprobs(self, texts: Sequence[str]) -> list[np.ndarray]:
         """The log-prob (nats) of each token of each text, given those before: float32 [tokens]."""

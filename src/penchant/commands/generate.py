@@ -27,6 +27,13 @@ def command(
     temperature: Annotated[float, typer.Option(min=0.0, help="0 always takes the likeliest token.")] = 1.0,
     top_p: Annotated[float, typer.Option(min=0.0, max=1.0, help="Sample from this much of the probability.")] = 1.0,
     top_k: Annotated[int, typer.Option(min=0, help="Sample from this many tokens; 0 for all.")] = 0,
+    min_p: Annotated[
+        float, typer.Option(min=0.0, max=1.0, help="Leave out tokens less likely than this share of the likeliest.")
+    ] = 0.0,
+    repetition_penalty: Annotated[float, typer.Option(min=0.0, help="Above 1: seen tokens become less likely.")] = 1.0,
+    stop: Annotated[
+        list[str] | None, typer.Option("--stop", help="End before this string; may be given again.", show_default=False)
+    ] = None,
     n: Annotated[int, typer.Option("--n", "-n", min=1, help="Completions a prompt.")] = 1,
     ask: Annotated[
         str | None, typer.Option(metavar="good|bad", help="What to ask a conditional model for.", show_default=False)
@@ -60,6 +67,9 @@ def command(
         n=n,
         ask=ask,
         seed=seed,
+        stop=stop or (),
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
     )
     rows = [{"prompt": prompts[i // n], "text": text} for i, text in enumerate(texts)]
     if as_json:

@@ -70,7 +70,7 @@ class PolicyGradient:
         ratio = (logp - old).exp()
         gain = clipped_surrogate(ratio, t["columns.advantages"], self.low, self.high)
         outside = ((ratio < 1 - self.low) | (ratio > 1 + self.high)).float().sum()
-        gap = (logp.detach() - t["columns.rollout_logprobs"]).abs().sum()
+        gap = (old - t["columns.rollout_logprobs"]).abs().sum()
         stats = {
             "entropy": (float(quantities["entropy"].detach().sum()), n),
             "clip_ratio": (float(outside), n),

@@ -196,7 +196,9 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
     if (there := len(validation.prompts)) < options.eval_prompts:
         context.note(f"{context.name}: {there} validation prompts, not {options.eval_prompts}: there are no more")
     every = (options.eval_steps, options.save_steps, options.on_not_finite)
-    the_plan = TrainingPlan(source, objective, options.steps, validation, *every)
+    apart = "sampler and trainer disagree: set dtype=float32, or allow it with max_logprob_difference="
+    limits = {"logprob_difference": (options.max_logprob_difference, apart)}
+    the_plan = TrainingPlan(source, objective, options.steps, validation, *every, limits=limits)
     optimizer = Optimizer(model, options.optimizer, options.steps)
     skipped = train(model, optimizer, the_plan, recorder, console.report_progress, mesh)
     summary = {

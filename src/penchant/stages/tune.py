@@ -54,6 +54,9 @@ class Options(BaseModel, extra="forbid"):
     max_reward_failures: float = Field(
         0.1, ge=0, le=1, description="a reward that raises for a larger share of completions stops the run"
     )
+    max_logprob_difference: float = Field(
+        0.1, ge=0, description="sampler and trainer further apart than that in the mean (nats a token) stop the run"
+    )
     optimizer: OptimizerOptions = OptimizerOptions(
         learning_rate=2e-3, adam_learning_rate=7e-4, weight_decay=0.0, schedule="constant"
     )

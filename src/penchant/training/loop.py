@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from penchant.contracts import Objective, Source
-from penchant.errors import NotFinite, Stopped
+from penchant.errors import NotFinite, PenchantError, Stopped
 from penchant.models.decoder import Decoder
 from penchant.runtime.mesh import Mesh
 from penchant.runtime.shard import load_state, state
@@ -35,6 +35,8 @@ class TrainingPlan:
         eval_steps, save_steps: how often; the last step is always both.
         on_not_finite: what a non-finite loss or gradient does: `skip` the step, `halt`, or `rollback` to the last
             checkpoint and skip that step's batch.
+        limits: metric -> (the most it may be, what to do where it is more): such a step ends the run before it moves
+            the weights.
     """
 
     source: Source
@@ -45,6 +47,7 @@ class TrainingPlan:
     save_steps: int = 100
     on_not_finite: Literal["skip", "halt", "rollback"] = "skip"
     state: dict[str, Any] = field(default_factory=dict)
+    limits: Mapping[str, tuple[float, str]] = field(default_factory=dict)
 
 
 class Recorder(Protocol):
@@ -104,6 +107,12 @@ class _Position:
         return None
 
 
+def _refuse(plan: TrainingPlan, step: int, row: Mapping[str, Any]) -> None:
+    for name, (most, mend) in plan.limits.items():
+        if row.get(name, 0.0) > most:
+            raise PenchantError(f"{name} is {row[name]:.3g} at step {step + 1}, more than {most:g}", mend)
+
+
 def train(
     model: Decoder,
     optimizer: Optimizer,
@@ -119,6 +128,7 @@ def train(
 
     Raises:
         NotFinite: the loss or gradient is not finite and the plan says halt, or there is nothing to roll back to.
+        PenchantError: a metric is above its limit.
         Stopped: a signal asked to stop; the state was saved first.
     """
     mesh = mesh or Mesh.alone()
@@ -131,6 +141,7 @@ def train(
         batches, extra = plan.source.next(at.step)
         row = gradient_step(model, plan.objective, batches, mesh)
         counted = int(row.pop("tokens"))
+        _refuse(plan, at.step, row)
         norm = optimizer.gradients(mesh) if counted else 0.0
         rate = at.update(row["loss"], norm, recorder)
         if rate is None:
