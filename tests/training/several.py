@@ -1,36 +1,70 @@
-"""A toy training as several processes run it: `python several.py FOLDER STEPS SHARD STOP_AT THREADS OPTIMIZER`."""
+"""A toy training as several processes run it: `python several.py WORK FOLDER STEPS SHARD STOP_AT THREADS OPTIMIZER`.
+
+WORK is `mle` or `grpo`.
+"""
 
 from __future__ import annotations
 
+import copy
 import json
+import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from penchant.advantages.group import group_advantages
 from penchant.batches.corpus import Corpus, windows_of
+from penchant.batches.prompts import PromptSet
+from penchant.batches.rollouts import Rollouts, Sampling
 from penchant.contracts import Context, StageContext
 from penchant.errors import Stopped
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
-from penchant.objectives import mle
+from penchant.objectives import mle, policy_gradient
 from penchant.records import Encoded
 from penchant.runs.recorder import StageRecorder
 from penchant.runtime.launch import Place
 from penchant.runtime.mesh import Mesh
+from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer, OptimizerOptions
 
 
+def corpus(mesh: Mesh, model: Decoder, folder: Path) -> tuple[Any, Any]:
+    """Random documents, and their likelihood."""
+    rng = np.random.default_rng(0)
+    documents = [Encoded(rng.integers(0, 50, n) // 5, rng.random(n) < 0.1) for n in (140, 390, 233)]
+    source = Corpus(windows_of(documents, 16), 160, 3, seed=5, mesh=mesh)
+    return source, mle.build(mle.Options(), Context())
+
+
+def rollouts(mesh: Mesh, model: Decoder, folder: Path) -> tuple[Any, Any]:
+    """The toy task of the rollouts' own tests, each rollout used twice."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "batches"))
+    import test_rollouts as toy
+
+    tokenizer = Tokenizer.train([toy.TEXT], 280)
+    prompts = PromptSet([toy.document()], toy.Lines(), tokenizer, 20, "good", "toy", 0.5, seed=3)
+    ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
+    sampling = Sampling(12, 0.8, (tokenizer.eos_id,), ban, {tokenizer.newline_id: tokenizer.control_ids["good"]})
+    rewards = {"e": (lambda p, c, **k: [x.text.count("e") + 0.01 * len(x.text) for x in c], 1.0)}
+    parts = (model, copy.deepcopy(model), tokenizer, toy.Lines(), prompts, rewards, group_advantages, sampling)
+    settings = {"batch_size": 12, "num_generations": 4, "micro_batch_size": 5, "how": "sum", "seed": 1}
+    settings |= {"folder": folder, "max_clipped_ratio": 1.0, "num_iterations": 2, "mesh": mesh}
+    objective = policy_gradient.build(policy_gradient.Options(beta=0.1), Context())
+    return Rollouts(*parts, **settings), objective
+
+
 def run(
-    folder: Path, steps: int, shard: str, stop_at: int, threads: int, optimizer: str, at: Place | None = None
+    work: str, folder: Path, steps: int, shard: str, stop_at: int, threads: int, optimizer: str, at: Place | None = None
 ) -> list[str]:
     """Train, or go on; stops with the state saved after step `stop_at`. Returns the notes."""
     mesh = Mesh(threads, "cpu", at, share_weights=shard)
-    config = DecoderConfig(vocab_size=50, hidden_size=32, intermediate_size=48, num_hidden_layers=2)
-    model = Decoder(config).initialise(0)
-    rng = np.random.default_rng(0)
-    documents = [Encoded(rng.integers(0, 50, n) // 5, rng.random(n) < 0.1) for n in (140, 390, 233)]
+    shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "initializer_range": 0.05}
+    model = Decoder(DecoderConfig(vocab_size=50 if work == "mle" else 280, **shape)).initialise(0)
+    source, objective = (corpus if work == "mle" else rollouts)(mesh, model, folder)
     seen = [0]
 
     def stop() -> int:
@@ -41,9 +75,8 @@ def run(
     context = StageContext("toy", folder, {}, 0, threads, stop, notes.append)
     recorder = StageRecorder(context, model, lambda _: None, best="eval_loss", mesh=mesh)
     mesh.place_model(model)
-    source = Corpus(windows_of(documents, 16), 160, 3, seed=5, mesh=mesh)
     evaluate = lambda step: {"eval_loss": 1.0 / step}  # noqa: E731
-    plan = TrainingPlan(source, mle.build(mle.Options(), Context()), steps, evaluate, 10, 5, "halt")
+    plan = TrainingPlan(source, objective, steps, evaluate, 10, 5, "halt")
     moves = Optimizer(model, OptimizerOptions(name=optimizer, learning_rate=0.02), steps)
     try:
         train(model, moves, plan, recorder, mesh=mesh)
@@ -56,4 +89,6 @@ def run(
 
 if __name__ == "__main__":
     words = sys.argv[1:]
-    print(json.dumps(run(Path(words[0]), int(words[1]), words[2], int(words[3]), int(words[4]), words[5])))
+    told = json.dumps(run(words[0], Path(words[1]), int(words[2]), words[3], int(words[4]), int(words[5]), words[6]))
+    print(told, flush=True)
+    os._exit(0)  # as the process of a stage ends

@@ -21,12 +21,19 @@ STEPS = 20
 
 
 def together(
-    folder: Path, processes: int, shard: str, *, stop_at: int = 0, threads: int = 1, optimizer: str = "muon"
+    folder: Path,
+    processes: int,
+    shard: str,
+    *,
+    stop_at: int = 0,
+    threads: int = 1,
+    optimizer: str = "muon",
+    work: str = "mle",
 ) -> list[str]:
     """Run the toy in so many processes; the notes of the first."""
     folder.mkdir(parents=True, exist_ok=True)
     meeting = folder / f"meeting-{len(list(folder.glob('meeting-*')))}"
-    words = [str(folder), str(STEPS), shard, str(stop_at), str(threads), optimizer]
+    words = [work, str(folder), str(STEPS), shard, str(stop_at), str(threads), optimizer]
     started = [
         subprocess.Popen(
             [sys.executable, several.__file__, *words],
@@ -56,8 +63,8 @@ def rows(folder: Path) -> list[dict]:
 
 
 def alone(folder: Path, **more) -> list[str]:
-    settings = {"steps": STEPS, "shard": "none", "stop_at": 0, "threads": 1, "optimizer": "muon"} | more
-    return several.run(folder, at=Place(), **settings)
+    settings = {"work": "mle", "steps": STEPS, "shard": "none", "stop_at": 0, "threads": 1, "optimizer": "muon"} | more
+    return several.run(folder=folder, at=Place(), **settings)
 
 
 def assert_alike(one: Path, other: Path) -> None:
@@ -113,3 +120,18 @@ def test_processes_and_threads_together(tmp_path: Path) -> None:
     alone(tmp_path / "one")
     together(tmp_path / "both", 2, "none", threads=2)
     assert_alike(tmp_path / "one", tmp_path / "both")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["none", "full"])
+def test_rollouts_are_those_of_one_process(tmp_path: Path, shard: str) -> None:
+    """Each process samples its own groups, and knows the advantages and statistics of all."""
+    alone(tmp_path / "one", work="grpo", optimizer="sgd")
+    together(tmp_path / "two", 2, shard, work="grpo", optimizer="sgd", stop_at=5)
+    together(tmp_path / "two", 2, shard, work="grpo", optimizer="sgd")
+    texts = [[json.loads(line) for line in (tmp_path / n / "samples.jsonl").open()] for n in ("one", "two")]
+    assert texts[0] == texts[1]
+    assert len(texts[0]) == STEPS // 2
+    for a, b in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
+        timeless = {k: v for k, v in a.items() if not k.endswith("_seconds")}
+        assert timeless == pytest.approx({k: b[k] for k in timeless}, rel=1e-4, abs=1e-5)
