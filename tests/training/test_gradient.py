@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from penchant.contracts import Context
-from penchant.data.pack import next_token_batch
+from penchant.data.halve import halves
+from penchant.data.pack import next_token_batch, shared_prompt_batch
+from penchant.errors import PenchantError
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
+from penchant.models.quantities import quantities
 from penchant.objectives import mle, policy_gradient
 from penchant.runtime.launch import Place
 from penchant.runtime.mesh import Mesh
@@ -85,6 +88,51 @@ def test_any_cut_and_any_threads_give_the_same_gradient(decoder: Decoder, name: 
     again_row, again = gradient(decoder, name, cuts, threads)
     assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
     assert again_row == row
+
+
+class Small:
+    """An objective on a device where so many tokens do not fit."""
+
+    def __init__(self, inner, most: int) -> None:
+        self.inner, self.most, self.quantities, self.seen = inner, most, inner.quantities, []
+
+    def totals(self, batches):
+        return self.inner.totals(batches)
+
+    def loss(self, quantities, batch):
+        self.seen.append(len(batch.inputs))
+        if len(batch.inputs) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.inner.loss(quantities, batch)
+
+
+def test_memory_that_runs_out_halves_the_micro_batches_for_good(decoder: Decoder) -> None:
+    batch = next_token_batch([r["ids"] for r in rows()], [r["keep"] for r in rows()])
+    _, expected = gradient(decoder, "mle", [list(range(ROWS))], 1)
+    small, state = Small(objective("mle"), len(batch.inputs) // 3), {}
+    decoder.zero_grad()
+    row = gradient_step(decoder, small, [batch], None, state)
+    assert row["halved"] == state["halved"] >= 2
+    assert far(expected, [p.grad for p in decoder.parameters()]) < 1e-5
+    small.seen.clear()
+    gradient_step(decoder, small, [batch], None, state)
+    assert max(small.seen) <= small.most  # the next step begins with what fits
+    with pytest.raises(PenchantError, match="shorter rows"):
+        gradient_step(decoder, Small(objective("mle"), 1), [batch])
+
+
+def test_halves_have_the_same_labels_and_the_prompts_that_they_need(decoder: Decoder) -> None:
+    rng = np.random.default_rng(0)
+    prompts = [rng.integers(0, 40, n) for n in (4, 7)]
+    groups = [[rng.integers(0, 40, n) for n in (3, 1, 6)], [rng.integers(0, 40, n) for n in (2, 5)]]
+    whole = shared_prompt_batch(prompts, groups)
+    parts = [quarter for half in halves(whole) for quarter in halves(half)]
+    assert sum(len(part.labels) for part in parts) == len(whole.labels)
+    with torch.no_grad():
+        expected = quantities(decoder, whole, ("logprobs",))["logprobs"]
+        found = torch.cat([quantities(decoder, part, ("logprobs",))["logprobs"] for part in parts])
+    torch.testing.assert_close(expected, found, rtol=1e-5, atol=1e-5)
+    assert [part.labels.tolist() for part in halves(next_token_batch([np.arange(5)]))] == [[1, 2, 3, 4]]
 
 
 def test_no_batch_at_all_is_no_gradient(decoder: Decoder) -> None:

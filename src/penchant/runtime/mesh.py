@@ -146,6 +146,11 @@ class Mesh:
         with shard.gathered(model) as plain:
             yield plain
 
+    def free_memory(self) -> None:
+        """Give what the device's allocator keeps back to it."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
     def close(self) -> None:
         """Leave the other processes."""
         if self._ranks is not None:

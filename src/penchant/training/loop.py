@@ -139,7 +139,7 @@ def train(
         start = time.perf_counter()
         model.train()
         batches, extra = plan.source.next(at.step)
-        row = gradient_step(model, plan.objective, batches, mesh)
+        row = gradient_step(model, plan.objective, batches, mesh, plan.state)
         counted = int(row.pop("tokens"))
         _refuse(plan, at.step, row)
         norm = optimizer.gradients(mesh) if counted else 0.0
