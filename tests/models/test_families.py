@@ -2,13 +2,16 @@
 
 import json
 
+import numpy as np
 import pytest
 import torch
 
+from penchant.data.pack import completion_batch
 from penchant.errors import InputError
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.models.load import load_model, save_model
+from penchant.models.quantities import quantities
 
 SIZES = {"vocab_size": 97, "hidden_size": 48, "intermediate_size": 80, "num_hidden_layers": 3,
          "num_attention_heads": 4, "num_key_value_heads": 2}  # fmt: skip
@@ -132,6 +135,19 @@ def test_prefill_and_steps_give_what_the_whole_text_gives(name):
     (text,) = rows(30)
     with torch.no_grad():
         assert (with_cache(model, text, 12) - flat(model, [text])).abs().max() < 1e-4
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_shared_prompt_gives_what_each_text_gives_alone(name):
+    model = decoder(name)
+    prompts = [tuple(row.tolist()) for row in rows(12, 12, 12, 3, 3)]
+    completions = [tuple(row.tolist()) for row in rows(9, 1, 20, 7, 30)]
+    keep = [np.ones(len(c), bool) for c in completions]
+    together, alone = (
+        quantities(model, completion_batch(prompts, completions, keep, {}, shared=shared), ("logprobs",))["logprobs"]
+        for shared in (True, False)
+    )
+    assert (together - alone).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("name", ["mistral-window", "qwen2-window"])
