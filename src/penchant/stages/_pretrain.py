@@ -209,8 +209,9 @@ def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
     trackers = hooks(names, context.folder, options.project, context.name, context.note)
     recorder = StageRecorder(context, model, beside_model, banned, "eval_loss", trackers, mesh)
     asked, long = options.micro_batch_size, options.context
-    rows = recorder.decided("micro_batch_size", lambda: rows_at_once(asked, model, long, mesh, note=context.note))
-    mesh.place_model(model)
+    again = options.checkpoint_activations
+    rows = recorder.decided("micro_batch_size", lambda: rows_at_once(asked, model, long, mesh, again, context.note))
+    mesh.place_model(model, again)
     source = Corpus(windows_of(documents, long), options.batch_size * long, rows, context.seed, mesh)
     the_plan = TrainingPlan(
         source, objective, options.steps, heldout, options.eval_steps, options.save_steps, options.on_not_finite

@@ -176,8 +176,9 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
     rewards = _rewards(options, plugins)
     recorder = _recorder(options, context, model, tokenizer, layout, mesh)
     asked, long = options.micro_batch_size, options.prompt_tokens + options.max_completion_length
-    rows = recorder.decided("micro_batch_size", lambda: rows_at_once(asked, model, long, mesh, note=context.note))
-    mesh.place_model(model)
+    again = options.checkpoint_activations
+    rows = recorder.decided("micro_batch_size", lambda: rows_at_once(asked, model, long, mesh, again, context.note))
+    mesh.place_model(model, again)
     source = Rollouts(
         *(model, reference, tokenizer, plugins.task, sets["train"], rewards, advantages, sampling),
         batch_size=options.batch_size,

@@ -61,6 +61,9 @@ class Options(BaseModel, extra="forbid"):
     optimizer: OptimizerOptions = OptimizerOptions()
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     device: DeviceName = "auto"
+    checkpoint_activations: bool = Field(
+        False, description="compute activations again in the backward: a third more work for less memory"
+    )
     shard: Literal["auto", "none", "full"] = Field(
         "auto", description="whether processes share the weights (auto: where they are large)"
     )
@@ -96,7 +99,7 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
     return {
         "parameters": parameters,
         "tokens": tokens,
-        "memory": footprint(config, wide, options.context).total(context.threads, rows * options.context),
+        "memory": footprint(config, wide, options.context, options.checkpoint_activations).total(context.threads, rows * options.context),
         "disk": 3 * parameters * 14,
         "seconds": 6 * parameters * tokens / 75e9 / max(1, context.threads),
     }

@@ -63,6 +63,9 @@ class Options(BaseModel, extra="forbid"):
     lora: LoraOptions | None = Field(None, description="train adapters (rank, alpha, targets) instead of the weights")
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     device: DeviceName = "auto"
+    checkpoint_activations: bool = Field(
+        False, description="compute activations again in the backward: a third more work for less memory"
+    )
     shard: Literal["auto", "none", "full"] = Field(
         "auto", description="whether processes share the weights (auto: where they are large)"
     )
