@@ -18,6 +18,7 @@ from penchant.runtime import shard
 from penchant.runtime.device import device_name, set_threads
 from penchant.runtime.launch import Place, place
 from penchant.runtime.ranks import Ranks
+from penchant.runtime.recompute import recompute
 from penchant.runtime.rows import Rows, deal
 
 __all__ = ["Mesh", "ShardName"]
@@ -78,8 +79,12 @@ class Mesh:
         """How work is cut, for the stage's summary."""
         return {"processes": self.place.ranks, "row_threads": self.row_threads, "weights_shared": self.shared}
 
-    def place_model(self, model: nn.Module) -> None:
-        """Share a model's weights among the processes where that was asked for, or where it is large."""
+    def place_model(self, model: nn.Module, checkpointed: bool = False) -> None:
+        """Make a model ready to be trained: its weights are shared among the processes where that was asked for, or
+        where they are large; `checkpointed` computes activations again in the backward.
+        """
+        if checkpointed:
+            recompute(model)
         size = _STATE * sum(p.numel() for p in model.parameters() if p.requires_grad)
         wanted = self.share_weights == "full" or (self.share_weights == "auto" and size > _WHOLE)
         if wanted and self._ranks is not None:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["gathered", "load_state", "local", "own", "shard", "sharded", "state", "whole"]
+__all__ = ["blocks", "gathered", "load_state", "local", "own", "shard", "sharded", "state", "whole"]
 
 
 def sharded(tensor: Any) -> bool:
@@ -63,6 +63,12 @@ def load_state(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
         local(tensor).copy_(own(weights[name], tensor))
 
 
+def blocks(model: nn.Module) -> list[nn.Module]:
+    """The layers of a model: the modules of its longest list."""
+    lists = [list(m) for m in model.modules() if isinstance(m, nn.ModuleList)]
+    return max(lists, key=len, default=[])
+
+
 def shard(model: nn.Module) -> None:
     """Share a model's weights among all processes, block by block; gradients are summed, never averaged.
 
@@ -71,8 +77,7 @@ def shard(model: nn.Module) -> None:
     from torch.distributed.fsdp import FSDPModule, fully_shard
 
     twin = _twin(model)
-    lists = [m for m in model.modules() if isinstance(m, nn.ModuleList)]
-    for block in max(lists, key=len) if lists else ():
+    for block in blocks(model):
         fully_shard(block)
     fully_shard(model)
     for module in model.modules():

@@ -99,7 +99,9 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
     return {
         "parameters": parameters,
         "tokens": tokens,
-        "memory": footprint(config, wide, options.context, options.checkpoint_activations).total(context.threads, rows * options.context),
+        "memory": footprint(config, wide, options.context, options.checkpoint_activations).total(
+            context.threads, rows * options.context
+        ),
         "disk": 3 * parameters * 14,
         "seconds": 6 * parameters * tokens / 75e9 / max(1, context.threads),
     }

@@ -48,7 +48,6 @@ def _footprint(model: Any, row: int, checkpointed: bool) -> Footprint:
     # Another architecture: its weights are counted, its activations taken from a usual block (34 numbers a unit of
     # width, Korthikanti et al. 2022, eq. 2, without the attention matrix).
     size, count = 4 if wide else 2, sum(p.numel() for p in model.parameters())
-    layers, width = (
-        getattr(model.config, name, default) for name, default in (("num_hidden_layers", 12), ("hidden_size", 768))
-    )
+    config = getattr(model.config, "theirs", model.config)
+    layers, width = getattr(config, "num_hidden_layers", 12), getattr(config, "hidden_size", 768)
     return Footprint(count * (size + (12 if wide else 16 + size)), count * size, 34 * size * layers * width)
