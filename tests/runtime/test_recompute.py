@@ -13,10 +13,10 @@ from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.models.footprint import footprint
 from penchant.models.quantities import sequence_logprobs
-from penchant.runtime.recompute import recompute
 from penchant.objectives import mle
 from penchant.runtime.launch import Place
 from penchant.runtime.mesh import Mesh
+from penchant.runtime.recompute import recompute
 from penchant.training.gradient import gradient_step
 
 CONFIG = DecoderConfig(vocab_size=64, hidden_size=32, intermediate_size=96, num_hidden_layers=4)

@@ -12,8 +12,8 @@ from penchant.models.config import DecoderConfig
 from penchant.models.footprint import footprint
 from penchant.plugins import checked
 from penchant.runtime.memory import fit
-from penchant.runtime.processor import bf16_units
 from penchant.runtime.names import DeviceName
+from penchant.runtime.processor import bf16_units
 from penchant.stages._checks import pretrain_check as check
 from penchant.training.options import OptimizerOptions
 from penchant.training.trackers import TrackerName
