@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from penchant.contracts import Context
 from penchant.data.pack import next_token_batch
@@ -17,6 +17,7 @@ from penchant.objectives import mle
 from penchant.runtime.launch import Place
 from penchant.runtime.mesh import Mesh
 from penchant.runtime.recompute import recompute
+from penchant.runtime.shard import blocks
 from penchant.training.gradient import gradient_step
 
 CONFIG = DecoderConfig(vocab_size=64, hidden_size=32, intermediate_size=96, num_hidden_layers=4)
@@ -74,3 +75,12 @@ def test_without_a_gradient_it_just_runs() -> None:
     for a, b in zip(*(sequence_logprobs(model(c), sequences) for c in (False, True)), strict=True):
         assert np.array_equal(a, b)
     assert model(True).state_dict().keys() == model(False).state_dict().keys()
+
+
+def test_layers_are_those_of_the_outermost_lists() -> None:
+    def layer() -> nn.Module:
+        return nn.ModuleDict({"parts": nn.ModuleList([nn.Linear(1, 1)])})
+
+    both = nn.ModuleDict({"encoder": nn.ModuleList([layer()]), "decoder": nn.ModuleList([layer(), layer()])})
+    assert blocks(both) == [*both["encoder"], *both["decoder"]]
+    assert blocks(nn.Linear(1, 1)) == []

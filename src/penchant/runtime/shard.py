@@ -64,9 +64,14 @@ def load_state(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
 
 
 def blocks(model: nn.Module) -> list[nn.Module]:
-    """The layers of a model: the modules of its longest list."""
-    lists = [list(m) for m in model.modules() if isinstance(m, nn.ModuleList)]
-    return max(lists, key=len, default=[])
+    """The layers of a model: the modules of its outermost lists (a list within a layer is that layer's own)."""
+    found: list[nn.Module] = []
+    inside: set[int] = set()
+    for module in model.modules():  # from the outside in
+        if isinstance(module, nn.ModuleList) and id(module) not in inside:
+            found += module
+            inside |= {id(inner) for layer in module for inner in layer.modules()}
+    return found
 
 
 def shard(model: nn.Module) -> None:
