@@ -49,7 +49,7 @@ class _LogProbs(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:
         logprobs = torch.empty(len(labels), dtype=torch.float32, device=hidden.device)
         total, entropies = torch.empty_like(logprobs), torch.empty_like(logprobs) if entropy else None
-        early = _Gradients(hidden, head, bias) if uniform and not entropy and any(ctx.needs_input_grad) else None
+        early = _Gradients(ctx, hidden, head, bias) if uniform and not entropy and any(ctx.needs_input_grad) else None
         ones = torch.ones_like(logprobs) if early else None
         for part in _chunks(len(labels), len(head)):
             logits = _logits(hidden[part], head, bias, policy[1])
@@ -75,7 +75,7 @@ class _LogProbs(torch.autograd.Function):
             found = [None if g is None else g * d_logprobs[0].to(g.dtype) for g in rest]
             return *found, None, None, None, None
         entropies = None if ctx.early else rest[0]
-        made = _Gradients(hidden, head, bias)
+        made = _Gradients(ctx, hidden, head, bias)
         for part in _chunks(len(labels), len(head)):
             logits = _logits(hidden[part], head, bias, ctx.policy[1])
             saved = (total[part], None if entropies is None else entropies[part])
@@ -87,24 +87,27 @@ class _LogProbs(torch.autograd.Function):
 class _Gradients:
     """Gradients of the states, the head and its bias, collected from chunks of the logits' gradient."""
 
-    def __init__(self, hidden: Tensor, head: Tensor, bias: Tensor | None):
+    def __init__(self, ctx: Any, hidden: Tensor, head: Tensor, bias: Tensor | None):
         self.hidden, self.head, self.bias = hidden, head, bias
+        self.frozen = not ctx.needs_input_grad[1]  # adapters train while the head stays
         self.d_hidden = torch.empty_like(hidden)
         self.d_head: Tensor | None = None
         self.d_bias = None if bias is None else torch.zeros(len(bias), dtype=torch.float32, device=bias.device)
 
     def add(self, part: slice, d: Tensor) -> None:
         self.d_hidden[part] = d @ self.head
+        if self.d_bias is not None:
+            self.d_bias += d.sum(0, dtype=torch.float32)
+        if self.frozen:
+            return
         mine = d.T @ self.hidden[part]
         if len(d) == len(self.hidden):
             self.d_head = mine
         else:  # sums over many chunks are kept in float32
             self.d_head = mine.float() if self.d_head is None else self.d_head.add_(mine)
-        if self.d_bias is not None:
-            self.d_bias += d.sum(0, dtype=torch.float32)
 
-    def all(self) -> tuple[Tensor, Tensor, Tensor | None]:
-        d_head = torch.zeros_like(self.head) if self.d_head is None else self.d_head.to(self.head.dtype)
+    def all(self) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        d_head = None if self.d_head is None else self.d_head.to(self.head.dtype)
         return self.d_hidden, d_head, None if self.d_bias is None else self.d_bias.to(self.head.dtype)
 
 
