@@ -303,6 +303,8 @@ def test_completion(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_doctor(capsys: pytest.CaptureFixture[str]) -> None:
     assert call("doctor", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert {"cpu", "cores", "memory_bytes", "disk_free_bytes", "bf16", "versions", "extras", "device"} <= set(found)
+    assert {"cpu", "cores", "memory", "training", "disk_free_bytes", "bf16", "versions", "extras", "device"} <= set(
+        found
+    )
     assert isinstance(found["bf16"]["why"], str)
     assert found["versions"]["torch"]

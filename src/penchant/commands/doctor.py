@@ -41,7 +41,7 @@ def examine() -> dict[str, Any]:
     import os
     import platform
 
-    from penchant.machine import cores, memory_limit
+    from penchant.machine import cores, memory_available, memory_limit
     from penchant.runs.machine import cpu_name, versions
     from penchant.runtime.processor import bf16_units
 
@@ -50,23 +50,38 @@ def examine() -> dict[str, Any]:
         "python": f"{platform.python_version()} ({sys.executable})",
         "cpu": cpu_name(),
         "cores": {"usable": cores(), "machine": os.cpu_count()},
-        "memory_bytes": memory_limit(),
+        "memory": {"limit_bytes": memory_limit(), "available_bytes": memory_available()},
         "disk_free_bytes": shutil.disk_usage(".").free,
         "bf16": {"units": bf16_units(), **_measured()},
         "device": _device(),
+        "training": _training(),
         "versions": versions(),
         "extras": _extras(),
     }
 
 
 def _measured() -> dict[str, Any]:
-    """What the training floor would choose on this machine, and why."""
+    """What the training floor chooses on this machine, and what a short measurement says of that choice."""
     try:
         from penchant.runtime.precision import bf16_units, measure
     except ImportError as error:
         return {"why": f"not measured: {error}"}
-    found = measure()
-    return {"used": bf16_units(), "why": found.why}
+    found, used = measure(), bf16_units()
+    why = found.why
+    if found.pays != used:
+        chosen = "bfloat16" if used else "float32"
+        why += f"; dtype=auto goes by the processor's flags all the same, so that a resume never changes it: {chosen}"
+    return {"used": used, "gflops_a_thread": {"bf16": round(found.bf16), "fp32": round(found.fp32)}, "why": why}
+
+
+def _training() -> dict[str, Any]:
+    """How a stage with `threads: auto` would be cut here."""
+    from penchant.runs.resolved import automatic_threads
+    from penchant.runtime.memory import fit
+
+    threads = automatic_threads()
+    rows = fit(None, 0, 1, 1, threads).rows
+    return {"threads": threads, "row_threads": threads, "tokens_of_one_forward": rows, "kernels": kernels.reason()}
 
 
 def _device() -> str:

@@ -10,7 +10,7 @@ from penchant.runs.fingerprint import fingerprint, folder_hash
 from penchant.runs.layout import RunFolder
 from penchant.runs.recipe import Recipe
 
-__all__ = ["fingerprints", "resolved_threads"]
+__all__ = ["automatic_threads", "fingerprints", "resolved_threads"]
 
 
 def resolved_threads(recipe: Recipe, run: RunFolder) -> dict[str, int]:
@@ -23,11 +23,12 @@ def resolved_threads(recipe: Recipe, run: RunFolder) -> dict[str, int]:
         if recorded is not None and asked == stage.threads:
             found[name] = int(recorded)
         else:
-            found[name] = _automatic() if stage.threads == "auto" else int(stage.threads)
+            found[name] = automatic_threads() if stage.threads == "auto" else int(stage.threads)
     return found
 
 
-def _automatic() -> int:
+def automatic_threads() -> int:
+    """Threads of a stage that does not say how many: the cores, or fewer where OMP_NUM_THREADS says so."""
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     return min(cores(), int(asked)) if asked.isdigit() and int(asked) else cores()
 
