@@ -76,6 +76,7 @@ def _measured() -> dict[str, Any]:
 
 def _training() -> dict[str, Any]:
     """How a stage with `threads: auto` would be cut here."""
+    from penchant.models import kernels
     from penchant.runs.resolved import automatic_threads
     from penchant.runtime.memory import fit
 
