@@ -6,7 +6,7 @@ import inspect
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from penchant.files import lock, read_json, stable_hash, write_json
 from penchant.machine import cores
 from penchant.policy import Policy, load
 from penchant.runs.layout import published
+from penchant.runtime.launch import place
 
 __all__ = ["tune"]
 
@@ -78,7 +79,7 @@ def tune(
     threads: int | None = None,
     **options: Any,
 ) -> Policy:
-    """Tune a model in this process and return the result, ready to use.
+    """Tune a model in this process (or together with others, in a script under `torchrun`) and return the result.
 
     Args:
         model: a model folder.
@@ -110,9 +111,11 @@ def tune(
             f"the options are {', '.join(stage.Options.model_fields)}",
         ) from error
     folder = Path(run_dir)
-    threads = threads or cores()
-    with lock(folder), _stops() as stop:
-        _same_or_new(folder, _identity(chosen, Path(model), Path(data), seed, threads))
+    here = place()  # of a script under torchrun, whose processes tune together; the first holds the folder
+    threads = threads or max(1, cores() // here.ranks)
+    with lock(folder) if here.first else nullcontext(), _stops() as stop:
+        if here.first:
+            _same_or_new(folder, _identity(chosen, Path(model), Path(data), seed, threads))
         inputs = {"model": Path(model), "data": Path(data)}
         context = StageContext("tune", folder, inputs, seed, threads, stop, console.note)
         stage.run(chosen, context)
