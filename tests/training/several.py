@@ -1,6 +1,6 @@
 """A toy training as several processes run it: `python several.py WORK FOLDER STEPS SHARD STOP_AT THREADS OPTIMIZER`.
 
-WORK is `mle` or `grpo`.
+WORK is `mle`, `grpo`, or `one`: a single row a step, so that the others have none.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer, OptimizerOptions
 
 
-def corpus(mesh: Mesh, model: Decoder, folder: Path) -> tuple[Any, Any]:
-    """Random documents, and their likelihood."""
+def corpus(mesh: Mesh, content: int = 160) -> tuple[Any, Any]:
+    """Random documents, and their likelihood; `content` tokens a step."""
     rng = np.random.default_rng(0)
     documents = [Encoded(rng.integers(0, 50, n) // 5, rng.random(n) < 0.1) for n in (140, 390, 233)]
-    source = Corpus(windows_of(documents, 16), 160, 3, seed=5, mesh=mesh)
+    source = Corpus(windows_of(documents, 16), content, 3, seed=5, mesh=mesh)
     return source, mle.build(mle.Options(), Context())
 
 
@@ -63,8 +63,8 @@ def run(
     """Train, or go on; stops with the state saved after step `stop_at`. Returns the notes."""
     mesh = Mesh(threads, "cpu", at, share_weights=shard)
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "initializer_range": 0.05}
-    model = Decoder(DecoderConfig(vocab_size=50 if work == "mle" else 280, **shape)).initialise(0)
-    source, objective = (corpus if work == "mle" else rollouts)(mesh, model, folder)
+    model = Decoder(DecoderConfig(vocab_size=280 if work == "grpo" else 50, **shape)).initialise(0)
+    source, objective = rollouts(mesh, model, folder) if work == "grpo" else corpus(mesh, 10 if work == "one" else 160)
     seen = [0]
 
     def stop() -> int:

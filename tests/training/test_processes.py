@@ -135,3 +135,11 @@ def test_rollouts_are_those_of_one_process(tmp_path: Path, shard: str) -> None:
     for a, b in zip(rows(tmp_path / "one"), rows(tmp_path / "two"), strict=True):
         timeless = {k: v for k, v in a.items() if not k.endswith("_seconds")}
         assert timeless == pytest.approx({k: b[k] for k in timeless}, rel=1e-4, abs=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["none", "full"])
+def test_processes_without_a_row_keep_the_others_company(tmp_path: Path, shard: str) -> None:
+    alone(tmp_path / "one", work="one", optimizer="adamw")
+    together(tmp_path / "two", 2, shard, work="one", optimizer="adamw")
+    assert_alike(tmp_path / "one", tmp_path / "two")
