@@ -9,6 +9,7 @@ from penchant.machine import cores
 from penchant.runs.fingerprint import fingerprint, folder_hash
 from penchant.runs.layout import RunFolder
 from penchant.runs.recipe import Recipe
+from penchant.runtime.launch import asked_processes
 
 __all__ = ["automatic_threads", "fingerprints", "resolved_threads"]
 
@@ -28,9 +29,13 @@ def resolved_threads(recipe: Recipe, run: RunFolder) -> dict[str, int]:
 
 
 def automatic_threads() -> int:
-    """Threads of a stage that does not say how many: the cores, or fewer where OMP_NUM_THREADS says so."""
+    """Threads of a stage that does not say how many: the cores, or fewer where OMP_NUM_THREADS says so.
+
+    `torchrun` sets that for each of its processes; a stage's threads are those of all of them.
+    """
     asked = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
-    return min(cores(), int(asked)) if asked.isdigit() and int(asked) else cores()
+    each = int(asked) if asked.isdigit() else 0
+    return min(cores(), each * (asked_processes() or 1)) if each else cores()
 
 
 def fingerprints(recipe: Recipe, threads: dict[str, int]) -> dict[str, str]:

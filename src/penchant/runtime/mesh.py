@@ -49,6 +49,8 @@ class Mesh:
         self.device = torch.device(device_name(device, self.place.local))
         self.threads, self.share_weights = threads, share_weights
         set_threads(threads)
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
         self.rows = Rows(threads if self.device.type == "cpu" else 1)
         self._ranks = Ranks(self.place, self.device) if self.place.ranks > 1 else None
         self.shared = False
