@@ -139,15 +139,25 @@ class Frozen:
         parts = [part.mark for x in self.layers for part in (x.qkv, x.out, x.gate_up, x.down)]
         return tuple(torch.stack([*parts, self.head.mark]).tolist())
 
-    def states(self, inputs: Tensor, mix: Mix) -> Tensor:
-        """Hidden states [T, hidden] of flat token ids [T], as `Decoder.states`."""
+    def states(self, inputs: Tensor, mix: Mix, only: Tensor | None = None) -> Tensor:
+        """Hidden states of flat token ids [T], as `Decoder.states`.
+
+        Args:
+            only: int64 [N], tokens whose states are wanted; the others leave the last layer early.
+
+        Returns:
+            [T, hidden], or [N, hidden].
+        """
         x, add = F.embedding(inputs, self.embedding), None
         for number, layer in enumerate(self.layers):
             x, normed, _ = kernels.norm(x, add, layer.before, self.eps)
             qkv = layer.qkv(normed)
             if layer.norms is not None:
                 qkv = self._norm_heads(qkv, *layer.norms)
-            x, normed, _ = kernels.norm(x, layer.out(mix(number, qkv)), layer.between, self.eps)
+            mixed = mix(number, qkv)
+            if only is not None and number == len(self.layers) - 1:
+                x, mixed = x[only], mixed[only]
+            x, normed, _ = kernels.norm(x, layer.out(mixed), layer.between, self.eps)
             add = layer.down(kernels.swiglu(layer.gate_up(normed)))
         return kernels.norm(x, add, self.last, self.eps)[1]
 

@@ -49,14 +49,22 @@ class Prompts:
     Args:
         tails: what is still to be run of each, not empty.
         prior: keys and values of what stands before, for a single prompt: a prefix, and how many of its tokens.
+        whole: the states of all tokens are wanted.
 
     Attributes:
         keys, values: a layer each, [prompts, groups, places, width]; 0 where a prompt is shorter.
-        states: hidden states of all tokens [T, hidden].
+        last: hidden states of each prompt's last token [prompts, hidden].
+        states: hidden states of all tokens [T, hidden], where they are wanted.
         ends: int64 [prompts], where in them each prompt's last token stands.
     """
 
-    def __init__(self, model: Frozen, tails: Sequence[Sequence[int]], prior: tuple[Prefix, int] | None = None):
+    def __init__(
+        self,
+        model: Frozen,
+        tails: Sequence[Sequence[int]],
+        prior: tuple[Prefix, int] | None = None,
+        whole: bool = False,
+    ):
         self.model, self.prior = model, prior
         self.start = prior[1] if prior else 0
         lengths = [len(tail) for tail in tails]
@@ -71,7 +79,9 @@ class Prompts:
         self._angles = model.angles((self.start + steps).to(device))
         ids = torch.tensor([i for tail in tails for i in tail]).to(device)
         self.ends = torch.tensor(lengths).cumsum(0).to(device) - 1
-        self.states = model.states(ids, self._mix)
+        found = model.states(ids, self._mix, None if whole else self.ends)
+        self.states = found if whole else None
+        self.last = found[self.ends] if whole else found
 
     def _mix(self, layer: int, qkv: Tensor) -> Tensor:
         m, longest = self.model, self.longest

@@ -126,7 +126,9 @@ class Lane:
         device, groups = self.model.device, [group for group, _ in part]
         if groups[0].run is None:
             reuse = groups[0].reuse
-            prompts = Prompts(self.model, [g.prompt[reuse[1] if reuse else 0 :] for g in groups], reuse)
+            prompts = Prompts(
+                self.model, [g.prompt[reuse[1] if reuse else 0 :] for g in groups], reuse, self.options.prompt_logprobs
+            )
             for at, group in enumerate(groups):
                 group.run = prompts, at
                 if self.options.prompt_logprobs:
@@ -137,12 +139,13 @@ class Lane:
         sources = torch.tensor([g.run[1] for g, rows in part for _ in rows if g.run]).to(device)
         rows = torch.tensor([row for _, rows in part for row in rows]).to(device)
         self.cache.write(prompts, sources, rows)
-        self.states[rows] = prompts.states[prompts.ends[sources]]
+        self.states[rows] = prompts.last[sources]
         for group in groups:
             if not group.requests:
                 group.run = None
 
     def _prompt_logprobs(self, prompts: Prompts, at: int, prompt: tuple[int, ...]) -> np.ndarray:
+        assert prompts.states is not None
         end = int(prompts.ends[at])
         states = prompts.states[end + 1 - len(prompt) : end]
         labels = torch.tensor(prompt[1:], device=self.model.device)
