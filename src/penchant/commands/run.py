@@ -35,6 +35,8 @@ def command(
       penchant run quickstart
       penchant run quickstart data.path=src/ seed=1
       penchant run quickstart mle.steps=200 run_dir=runs/short
+      penchant run quickstart processes=2
+      torchrun --nproc_per_node=2 -m penchant run quickstart
       penchant run quickstart --from evaluate
       penchant run my_recipe.yaml --dry-run
     """
