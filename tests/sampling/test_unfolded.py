@@ -89,6 +89,14 @@ def test_a_target_is_drawn_from_what_its_source_says(name):
         generate(ours, PROMPTS, max_new_tokens=3, prompt_logprobs=True)
 
 
+def test_a_model_that_takes_padding_for_text_gets_prompts_of_one_length_at_a_time():
+    inner = hf.AutoModelForCausalLM.from_config(hf.RwkvConfig(vocab_size=V, hidden_size=32, num_hidden_layers=2))
+    ours = Foreign(inner, "causal")
+    together = generate(ours, PROMPTS, max_new_tokens=6, seed=3)
+    for number, prompt in enumerate(PROMPTS):
+        assert together[number].ids == generate(ours, [prompt], max_new_tokens=6, seed=3, first=number)[0].ids
+
+
 def test_what_it_cannot_do_is_refused():
     _, ours = pair("gpt2")
     with pytest.raises(InputError, match="keep"):

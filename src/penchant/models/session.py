@@ -11,7 +11,7 @@ from torch import Tensor
 from penchant.errors import InputError
 from penchant.models.hugging_face import Foreign, padded
 
-__all__ = ["Session", "begin"]
+__all__ = ["Session", "begin", "pads"]
 
 
 class Session:
@@ -84,14 +84,14 @@ def begin(model: Foreign, prompts: Sequence[Sequence[int]]) -> Session:
     """
     if model.kind == "masked":
         raise InputError("a masked language model writes no text", "take a causal or a seq2seq one")
-    if model.kind == "causal" and len({len(p) for p in prompts}) > 1 and not _pads(model):
+    if model.kind == "causal" and len({len(p) for p in prompts}) > 1 and not pads(model):
         raise InputError(
             f"{type(model.inner).__name__} sees padding as text", "give it prompts of one length at a time"
         )
     return Session(model, prompts)
 
 
-def _pads(model: Foreign) -> bool:
+def pads(model: Foreign) -> bool:
     """Whether padding before a text leaves its states as they are (a recurrent model may know no mask)."""
     if model.pads is None:
         alone, ragged = Session(model, [[1, 2]]).states[0], Session(model, [[1, 2], [1, 2, 1, 2]]).states[0]

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from penchant.errors import InputError
 from penchant.models.hugging_face import Foreign
 from penchant.models.quantities import sequence_logprobs
-from penchant.models.session import begin
+from penchant.models.session import begin, pads
 from penchant.sampling.board import Board, Face
 from penchant.sampling.options import Options
 from penchant.sampling.rows import Request
@@ -38,10 +38,19 @@ def run(model: Foreign, requests: Sequence[Request], options: Options, slots: in
                 f"{options.max_new_tokens} new tokens pass {model.config.max_position_embeddings} positions",
                 "shorten max_new_tokens",
             )
-    for first in range(0, len(requests), slots):
-        if face.stopped():
-            return
-        _part(model, requests[first : first + slots], options, face)
+    for alike in _alike(model, requests):
+        for first in range(0, len(alike), slots):
+            if face.stopped():
+                return
+            _part(model, alike[first : first + slots], options, face)
+
+
+def _alike(model: Foreign, requests: Sequence[Request]) -> list[list[Request]]:
+    """Requests that may be padded together: those of one length, for a model that takes padding for text."""
+    lengths = sorted({len(r.prompt) for r in requests})
+    if model.kind != "causal" or len(lengths) < 2 or pads(model):  # a masked model is refused later
+        return [list(requests)]
+    return [[r for r in requests if len(r.prompt) == length] for length in lengths]
 
 
 @torch.no_grad()
