@@ -1,6 +1,6 @@
 """One training step and one batch of rollouts of the quickstart's model, beside transformers' Llama on the same work.
 
-    python benchmarks/step.py [--threads 1] [--rounds 5] [--chunk 512]
+    python benchmarks/step.py [--threads 1] [--rounds 5]
 
 The sides run in turn, so that a drift of the machine hits both; medians are printed as JSON, with the share of the
 machine's own bf16 matrix-product rate (6 x parameters x tokens / seconds). Look at the load of the machine first.
@@ -20,10 +20,11 @@ import numpy as np
 import torch
 
 from penchant.data.pack import next_token_batch
-from penchant.models import quantities as chunks
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.models.load import save_model
+from penchant.models.quantities import quantities
+from penchant.runtime.memory import keep_pages
 from penchant.runtime.precision import measure, resolve_dtype
 from penchant.sampling.engine import generate
 from penchant.training.optimizer import Optimizer, OptimizerOptions
@@ -37,7 +38,7 @@ def ours(model: Decoder, rows: np.ndarray) -> Callable[[], None]:
     batch = next_token_batch(list(rows))
 
     def step() -> None:
-        logprobs = chunks.quantities(model, batch, ("logprobs",))["logprobs"]
+        logprobs = quantities(model, batch, ("logprobs",), uniform=True)["logprobs"]
         (-logprobs.mean()).backward()
         optimizer.step(10, optimizer.gradients())
 
@@ -75,12 +76,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--chunk", type=int, default=chunks.CHUNK, help="rows of one chunk of the head")
     a = parser.parse_args()
     from transformers import AutoModelForCausalLM
 
     torch.set_num_threads(a.threads)
-    chunks.CHUNK = a.chunk
+    keep_pages()
     dtype = resolve_dtype("auto")
     model = Decoder(DecoderConfig(vocab_size=2048, bos_token_id=0, eos_token_id=0, pad_token_id=1)).initialise(0)
     with tempfile.TemporaryDirectory() as folder:
