@@ -10,14 +10,16 @@ import pytest
 from pydantic import BaseModel
 
 from penchant import registry
-from penchant.contracts import Context, Measure
+from penchant.contracts import Algorithm, Context, Measure
 from penchant.data.pack import next_token_batch
 from penchant.errors import InputError
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
+from penchant.models.heads import add_heads
 from penchant.models.quantities import quantities
 from penchant.records import Document, Segment
 from penchant.runs.recipe import load_recipe
+from penchant.stages.tune import source_of
 from penchant.text.tokenizer import Tokenizer
 
 MADE = ("signals", "tasks", "objectives", "rewards", "algorithms")
@@ -135,17 +137,24 @@ def _build(kind, name, options):
 
 @pytest.mark.parametrize("name", registry.names("objectives"))
 def test_objectives_are_built_and_give_sums(name):
-    """An objective's terms are sums with a gradient, one for each total, and a batch may be cut between sequences."""
+    """An objective's terms are sums with a gradient, one for each total, and a batch may be cut between its units."""
     module = registry.load("objectives", name)
     objective = module.build(module.Options() if hasattr(module, "Options") else None, Context())
     config = DecoderConfig(vocab_size=20, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
                            num_attention_heads=2, num_key_value_heads=2, initializer_range=0.3)  # fmt: skip
     model = Decoder(config).initialise(0)
+    add_heads(model, {"value": 1, "score": 1})
     random = np.random.default_rng(0)
-    rows = [random.integers(0, 20, n) for n in (5, 9, 4)]
+    rows = [random.integers(0, 20, n) for n in (5, 9, 4, 7)]
+    size = {"pair": 2, "group": 2}.get(getattr(objective, "unit", "token"), 1)  # sequences of a unit
     columns = {column: [random.normal(size=len(row)) for row in rows] for column in getattr(objective, "needs", ())}
+    if "group" in columns:
+        columns["group"] = [np.full(len(row), i // size) for i, row in enumerate(rows)]
     whole = next_token_batch(rows, columns=columns)
-    parts = [next_token_batch([row], columns={k: [v[i]] for k, v in columns.items()}) for i, row in enumerate(rows)]
+    parts = [
+        next_token_batch(rows[i : i + size], columns={k: v[i : i + size] for k, v in columns.items()})
+        for i in range(0, len(rows), size)
+    ]
     assert objective.quantities
     sums = []
     for batches in ([whole], parts):
@@ -181,6 +190,18 @@ def test_objectives_keep_the_text(name):
             assert tokenizer.decode(one.ids[~one.control].tolist()) == text
             known = {tokenizer.control_ids[control] for control in getattr(objective, "control", ())}
             assert set(one.ids[one.control].tolist()) <= known
+
+
+@pytest.mark.parametrize("name", registry.names("algorithms"))
+def test_algorithms_say_what_they_pick(name):
+    """An algorithm is built by default, names a source that there is, and gives credit in one way at most."""
+    module = registry.load("algorithms", name)
+    algorithm = module.build(module.Options(), Context())
+    assert source_of(name)
+    assert isinstance(algorithm, Algorithm)
+    assert algorithm.objective.quantities
+    assert algorithm.advantages is None or algorithm.credit is None
+    assert len(registry.describe("algorithms", name)) > 30
 
 
 @pytest.mark.parametrize("name", registry.names("recipes"))

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from penchant.records import Batch, Completion, Document, Encoded, Prompt, Segment
 
 __all__ = [
+    "Algorithm",
     "Complaint",
     "Context",
     "Feed",
@@ -21,6 +22,7 @@ __all__ = [
     "Signal",
     "Source",
     "Spot",
+    "Stateful",
     "Task",
     "Term",
     "Transform",
@@ -131,6 +133,8 @@ class Objective(Protocol):
         by default its plain tokens.
         `control`: names of the control tokens that it teaches, the wanted one first.
         `needs`: columns of a batch without which it has no loss.
+        `unit`: what it cannot be cut within: `token` (the default), `sequence`, `pair` (sequences 2k, the chosen one,
+            and 2k + 1) or `group` (sequences of the same number in the column `group`).
     """
 
     quantities: tuple[str, ...]
@@ -138,6 +142,46 @@ class Objective(Protocol):
     def totals(self, batches: Sequence[Batch]) -> dict[str, float]: ...
 
     def loss(self, quantities: Mapping[str, Any], batch: Batch) -> dict[str, Term]: ...
+
+
+@dataclass(frozen=True)
+class Algorithm:
+    """`algorithms/NAME.py`, `build(options, context) -> Algorithm`: what is minimised, on which credit.
+
+    The module may say `SOURCE`, where its batches come from (`stages/tune.py` lists them); by default `rollouts`.
+
+    Attributes:
+        objective: what is minimised.
+        advantages: rewards [groups, samples] -> float32 advantages of the same shape; for rollouts that are credited a
+            completion at a time.
+        credit: all micro-batches of a rollout, with a column `rewards` by label (0 but where one was earned) and those
+            of `needs`, -> the same batches with `advantages` (and `returns`); for credit a token at a time.
+        needs: columns that `credit` or the objective reads besides `rewards`, `advantages` and `rollout_logprobs`:
+            `old_logprobs`, `old_values` (fixed when a rollout begins), `reference_logprobs`.
+        heads: name -> outputs a token of the heads that the model gets (`value`: 1, `score`: 1); 0: the vocabulary.
+        iterations: passes over one rollout, unless the stage says otherwise.
+        minibatches: updates of one pass.
+        after_update: (step, metrics of that step) -> metrics to add; may move what is in `kept`.
+        kept: name -> what changes with training besides weights (a target network, a coefficient); saved and restored.
+    """
+
+    objective: Objective
+    advantages: Callable[[Any], Any] | None = None
+    credit: Callable[[Sequence[Batch]], list[Batch]] | None = None
+    needs: tuple[str, ...] = ()
+    heads: Mapping[str, int] = field(default_factory=dict)
+    iterations: int = 1
+    minibatches: int = 1
+    after_update: Callable[[int, Mapping[str, float]], Mapping[str, float]] | None = None
+    kept: Mapping[str, Stateful] = field(default_factory=dict)
+
+
+class Stateful(Protocol):
+    """Something whose state (nested dicts and lists of tensors, numbers and strings) is saved at each checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None: ...
 
 
 class Transform(Protocol):

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Batch", "Completion", "Document", "Prompt", "Segment"]
+__all__ = ["Batch", "Completion", "Document", "Encoded", "Example", "Prompt", "Segment"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,20 @@ class Encoded:
     ids: np.ndarray
     control: np.ndarray
     columns: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of a data set in TRL's columns.
+
+    Attributes:
+        source: the file (and row) it came from; the cluster of every interval.
+        columns: `prompt`, `completion`, `chosen`, `rejected` (each a text, or a list of `{"role", "content"}`),
+            `label`, `completions`, `labels`, `probability`, `margin`, `weight`; and the user's own, never renamed.
+    """
+
+    source: str
+    columns: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import torch
 from penchant.advantages.group import group_advantages
 from penchant.batches.prompts import PromptSet
 from penchant.batches.rollouts import Rollouts, Sampling
-from penchant.contracts import Context, Judgement, Measure, Spot
+from penchant.contracts import Algorithm, Context, Judgement, Measure, Spot
 from penchant.errors import DataRejected
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
@@ -57,7 +57,9 @@ def source(tokenizer, folder, rewards=None, how="product", **changes):
     rewards = rewards or {"e": (lambda p, c, **k: [x.text.count("e") + 0.01 * len(x.text) for x in c], 1.0)}
     settings = {"batch_size": 12, "num_generations": 4, "micro_batch_size": 5, "how": how, "seed": 1,
                 "folder": folder, "max_clipped_ratio": 1.0} | changes  # fmt: skip
-    return Rollouts(model, model, tokenizer, Lines(), prompts, rewards, group_advantages, sampling, **settings)
+    return Rollouts(
+        model, model, tokenizer, Lines(), prompts, rewards, Algorithm(None, group_advantages), sampling, **settings
+    )
 
 
 def test_labels_are_the_chosen_tokens_that_earn_credit_with_the_samplers_logprobs(tokenizer, tmp_path):

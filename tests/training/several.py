@@ -18,7 +18,7 @@ from penchant.advantages.group import group_advantages
 from penchant.batches.corpus import Corpus, windows_of
 from penchant.batches.prompts import PromptSet
 from penchant.batches.rollouts import Rollouts, Sampling
-from penchant.contracts import Context, StageContext
+from penchant.contracts import Algorithm, Context, StageContext
 from penchant.errors import Stopped
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
@@ -50,7 +50,8 @@ def rollouts(mesh: Mesh, model: Decoder, folder: Path) -> tuple[Any, Any]:
     ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
     sampling = Sampling(12, 0.8, (tokenizer.eos_id,), ban, {tokenizer.newline_id: tokenizer.control_ids["good"]})
     rewards = {"e": (lambda p, c, **k: [x.text.count("e") + 0.01 * len(x.text) for x in c], 1.0)}
-    parts = (model, copy.deepcopy(model), tokenizer, toy.Lines(), prompts, rewards, group_advantages, sampling)
+    algorithm = Algorithm(None, group_advantages)
+    parts = (model, copy.deepcopy(model), tokenizer, toy.Lines(), prompts, rewards, algorithm, sampling)
     settings = {"batch_size": 12, "num_generations": 4, "micro_batch_size": 5, "how": "sum", "seed": 1}
     settings |= {"folder": folder, "max_clipped_ratio": 1.0, "num_iterations": 2, "mesh": mesh}
     objective = policy_gradient.build(policy_gradient.Options(beta=0.1), Context())

@@ -6,13 +6,11 @@ eq. 8).
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from pydantic import BaseModel, Field
 
 from penchant.advantages.group import group_advantages
-from penchant.contracts import Context
+from penchant.contracts import Algorithm, Context
 from penchant.objectives import policy_gradient
 
 __all__ = ["Options", "build"]
@@ -27,11 +25,11 @@ class Options(BaseModel, extra="forbid"):
     std_floor: float = Field(0.1, ge=0, description="added to the group's standard deviation")
 
 
-def build(options: Options, context: Context) -> tuple[Any, Any]:
-    """(advantages of rewards [groups, samples], objective)."""
+def build(options: Options, context: Context) -> Algorithm:
+    """The algorithm."""
 
     def advantages(rewards: np.ndarray) -> np.ndarray:
         return group_advantages(rewards, options.std_floor)
 
     surrogate = policy_gradient.Options(beta=options.beta, epsilon=options.epsilon, epsilon_high=options.epsilon_high)
-    return advantages, policy_gradient.build(surrogate, context)
+    return Algorithm(policy_gradient.build(surrogate, context), advantages)

@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from penchant.batches.credit import Credited, earned, pack
 from penchant.batches.prompts import PromptSet
-from penchant.batches.saved import batch_from_state, batch_state
+from penchant.batches.reuse import Reuse
 from penchant.batches.scoring import Scored, refuse_failures, score
-from penchant.batches.spread import cost, cut, sampled, scored_by_first, with_logprobs
-from penchant.contracts import Reward, Task
-from penchant.data.pack import completion_batch
+from penchant.batches.spread import cost, sampled, scored_by_first, with_column
+from penchant.contracts import Algorithm, Reward, Task
 from penchant.errors import DataRejected
 from penchant.files import append_json_lines, writing
 from penchant.models.decoder import Decoder
@@ -61,13 +61,16 @@ class Rollouts:
     """A source whose batches are sampled from the policy that is being trained.
 
     Args:
-        advantages: rewards [prompts, samples] -> advantages of the same shape.
-        reference: the frozen model that the KL is measured to, or None.
+        reference: the model that the KL is measured to, or None.
         rewards: name -> (reward, weight).
+        algorithm: the credit that it gives, and the columns that it needs.
+        sampling: how prompts become completions (`complete(model, tokenizer, prompts, seed, first)`, `temperature`,
+            `ban`).
         max_clipped_ratio: refuse to go on when more completions than that are cut at the limit.
         max_reward_failures: refuse to go on when a reward raises for more than that share of completions.
         dead_steps: refuse to go on after so many rollouts in a row without two different rewards in any group.
-        num_iterations: updates that one rollout is used for; from 2 on its batches hold `old_logprobs`, fixed once.
+        num_iterations: passes over one rollout, `num_mini_batches`: updates of a pass; with more than one update the
+            batches hold `old_logprobs`, fixed once.
         note: tells the person, once a reward, that it failed.
         mesh: the processes, each of which samples its own groups; rewards are asked in the first alone.
     """
@@ -80,7 +83,7 @@ class Rollouts:
         task: Task,
         prompts: PromptSet,
         rewards: Mapping[str, tuple[Reward, float]],
-        advantages: Callable[[np.ndarray], np.ndarray],
+        algorithm: Algorithm,
         sampling: Sampling,
         *,
         batch_size: int,
@@ -93,40 +96,44 @@ class Rollouts:
         max_reward_failures: float = 0.1,
         dead_steps: int = 20,
         num_iterations: int = 1,
+        num_mini_batches: int = 1,
         note: Callable[[str], None] = lambda text: None,
         mesh: Mesh | None = None,
     ):
         self.model, self.reference, self.tokenizer, self.task = model, reference, tokenizer, task
-        self.prompts, self.rewards, self.advantages, self.sampling = prompts, rewards, advantages, sampling
+        self.prompts, self.rewards, self.algorithm, self.sampling = prompts, rewards, algorithm, sampling
         self.groups, self.samples, self.micro = batch_size // num_generations, num_generations, micro_batch_size
         self.how, self.seed, self.folder = how, seed, folder
         self.max_clipped, self.max_failures, self.dead_limit = max_clipped_ratio, max_reward_failures, dead_steps
-        self.iterations, self.note, self.mesh = num_iterations, note, mesh or Mesh.alone()
+        self.note, self.mesh = note, mesh or Mesh.alone()
+        self.reuse = Reuse(num_iterations, num_mini_batches, seed)
         self.noted: set[str] = set()
         self.at = (0, 0)
         self.dead = 0
-        self.used = 0  # updates that the last rollout was used for
-        self.batches: list[Batch] = []  # of that rollout, those of all processes
 
     def next(self, step: int) -> tuple[list[Batch], dict[str, float]]:
         """This process's micro-batches of one step; and what the rollouts were like, where they are new."""
-        if 0 < self.used < self.iterations:
-            self.used += 1
-            return self.mesh.share(self.batches, cost), {}
+        if self.reuse.left:
+            return self.mesh.share(self.reuse.next(), cost), {}
         with self.mesh.whole(self.model) as model:
             batches, stats = self._rollout(model, step)
-            if self.iterations == 1:
+            if self.reuse.updates == 1 and self.algorithm.credit is None:
                 return self._with_columns(model, self.mesh.share(batches, cost), share=False), stats
-            self.batches = self._with_columns(model, batches, share=True)
-        self.used = 1
-        return self.mesh.share(self.batches, cost), stats
+            batches = self._with_columns(model, batches, share=True)
+        if self.algorithm.credit is not None:
+            batches = self.algorithm.credit(batches)
+        self.reuse.begin(batches)
+        return self.mesh.share(self.reuse.next(), cost), stats
 
     def _with_columns(self, model: Decoder, batches: Sequence[Batch], share: bool) -> list[Batch]:
-        """Batches with the log-probs that do not change while the rollout is used."""
-        if self.iterations > 1:
-            batches = with_logprobs(self.mesh, model, "old_logprobs", batches, share)
+        """Batches with what does not change while the rollout is used."""
+        needs = self.algorithm.needs
+        if self.reuse.updates > 1 or "old_logprobs" in needs:
+            batches = with_column(self.mesh, model, "old_logprobs", batches, share)
+        if "old_values" in needs:
+            batches = with_column(self.mesh, model, "old_values", batches, share, "values")
         if self.reference is not None:
-            batches = with_logprobs(self.mesh, self.reference, "reference_logprobs", batches, share)
+            batches = with_column(self.mesh, self.reference, "reference_logprobs", batches, share)
         return list(batches)
 
     def _rollout(self, model: Decoder, step: int) -> tuple[list[Batch], dict[str, float]]:
@@ -139,14 +146,40 @@ class Rollouts:
         completions = self.complete(model, prompts, self.seed, step * len(prompts))
         judging = time.perf_counter()
         scored, credits = scored_by_first(self.mesh, lambda: self._judge(prompts, completions))
-        advantages = self.advantages(scored.reward.reshape(self.groups, self.samples)).reshape(-1)
-        advantages = np.where(np.isnan(scored.reward), np.nan, advantages)  # no verdict: left out, of the KL too
         stats = self._statistics(scored, completions, credits)
         stats |= {"sampling_seconds": judging - begin, "reward_seconds": time.perf_counter() - judging}
+        earns = [earned(c, characters, self.tokenizer) for c, characters in zip(completions, credits, strict=True)]
+        columns, advantages = self._credit(scored.reward, completions, earns)
         if self.mesh.first:
             self._keep(step + 1, prompts, completions, scored, advantages)
         self._refuse(step, stats, scored)
-        return self._pack(prompts, completions, credits, advantages), stats
+        rollout = Credited(prompts, completions, earns, self.samples, columns, np.isnan(scored.reward))
+        updates = self.reuse.minibatches
+        batches = pack(
+            rollout,
+            min(self.micro, max(1, len(prompts) // updates)),
+            self.mesh.lanes * updates,
+            shared=getattr(self.model, "shares_prompts", False),
+            temperature=self.sampling.temperature,
+            banned=self.sampling.ban,
+            whole_groups=getattr(self.algorithm.objective, "unit", "token") == "group",
+        )
+        return batches, stats
+
+    def _credit(
+        self, rewards: np.ndarray, completions: Sequence[Completion], earns: Sequence[np.ndarray]
+    ) -> tuple[dict[str, list[np.ndarray]], np.ndarray]:
+        """Columns by token, and one advantage a completion (its reward where credit is given a token at a time)."""
+        if self.algorithm.advantages is None:
+            columns = [np.zeros(len(c.ids), np.float32) for c in completions]
+            for column, mask, reward in zip(columns, earns, rewards, strict=True):
+                column[np.flatnonzero(mask)[-1:]] = reward  # earned when the last choice was made
+            return {"rewards": columns}, rewards
+        advantages = self.algorithm.advantages(rewards.reshape(self.groups, self.samples)).reshape(-1)
+        advantages = np.where(np.isnan(rewards), np.nan, advantages)  # no verdict: left out, of the KL too
+        return {
+            "advantages": [np.full(len(c.ids), a) for c, a in zip(completions, advantages, strict=True)]
+        }, advantages
 
     def complete(self, model: Decoder, prompts: Sequence[Prompt], seed: int, first: int) -> list[Completion]:
         """One completion a prompt, over all processes; `model` is whole."""
@@ -162,54 +195,6 @@ class Rollouts:
         scored = score(self.rewards, prompts, completions, judgements, self.how)
         self.tell(scored)
         return scored, [judgement.credit for judgement in judgements]
-
-    def _pack(
-        self,
-        prompts: Sequence[Prompt],
-        completions: Sequence[Completion],
-        credits: Sequence[int],
-        advantages: np.ndarray,
-    ) -> list[Batch]:
-        """Batches whose labels are the chosen tokens that earn credit."""
-        credit = [self._credit(c, characters) for c, characters in zip(completions, credits, strict=True)]
-        chosen = [i for i, c in enumerate(credit) if c.any() and not np.isnan(advantages[i])]
-        length = [len(p.ids) + len(c.ids) for p, c in zip(prompts, completions, strict=True)]
-        longest = [max(length[g : g + self.samples]) for g in range(0, len(length), self.samples)]
-        # a group stays together, since its prompt is computed once; groups of like length together
-        chosen.sort(key=lambda i: (longest[i // self.samples], i // self.samples, length[i], i))
-        batches = []
-        for part in cut(chosen, self.micro, self.mesh.lanes):
-            batch = completion_batch(
-                [prompts[i].ids for i in part],
-                [completions[i].ids for i in part],
-                [credit[i] for i in part],
-                {
-                    "advantages": [np.full(len(credit[i]), advantages[i], np.float32) for i in part],
-                    "rollout_logprobs": [completions[i].logprobs for i in part],
-                },
-                shared=getattr(self.model, "shares_prompts", False),
-                temperature=self.sampling.temperature,
-                banned=self.sampling.ban,
-            )
-            batches.append(batch)
-        return batches
-
-    def _credit(self, completion: Completion, characters: int) -> np.ndarray:
-        """bool [tokens]: chosen, and begun before the judged part's end; with the token that ended it, a choice too."""
-        text, ids = completion.text, completion.ids
-        if "\ufffd" in text:  # bytes that are no UTF-8: one character for an unknown number of bytes
-            starts = np.array([len(self.tokenizer.decode(ids[:n])) for n in range(len(ids))])
-            limit = characters
-        else:
-            sizes = self.tokenizer.byte_lengths(ids)
-            starts, limit = np.cumsum(sizes) - sizes, len(text[:characters].encode())
-        chosen = ~completion.forced
-        if characters >= len(text):
-            return chosen
-        earns = chosen & (starts < limit)
-        ending = np.flatnonzero(chosen & (starts >= limit))[:1]
-        earns[ending] = True
-        return earns
 
     def tell(self, scored: Scored) -> None:
         """Say once of each reward that it failed.
@@ -306,18 +291,18 @@ class Rollouts:
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the prompts' order, and a rollout that is to be used again."""
-        state: dict[str, Any] = {"at": list(self.at), "dead": self.dead, "too_long": self.prompts.too_long}
-        if self.iterations > 1:
-            again = self.used < self.iterations
-            state |= {"used": self.used, "batches": [batch_state(b) for b in self.batches] if again else []}
-        return state
+        return {
+            "at": list(self.at),
+            "dead": self.dead,
+            "too_long": self.prompts.too_long,
+            **self.reuse.state_dict(),
+        }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a place."""
         self.at, self.dead = (state["at"][0], state["at"][1]), state["dead"]
         self.prompts.too_long = state["too_long"]
-        self.used = state.get("used", 0)
-        self.batches = [batch_from_state(one) for one in state.get("batches", ())]
+        self.reuse.load_state_dict(state)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -11,7 +11,7 @@ from penchant.records import Batch
 
 __all__ = ["batch_from_state", "batch_state"]
 
-_ARRAYS = ("inputs", "positions", "lengths", "labels", "at", "unit", "prefix")
+_ARRAYS = ("inputs", "positions", "lengths", "labels", "at", "unit", "prefix", "role")
 
 
 def batch_state(batch: Batch) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from penchant.models.quantities import quantities
 from penchant.records import Batch, Completion, Prompt
 from penchant.runtime.mesh import Mesh
 
-__all__ = ["cost", "cut", "sampled", "scored_by_first", "with_logprobs"]
+__all__ = ["cost", "cut", "sampled", "scored_by_first", "with_column"]
 
 T = TypeVar("T")
 
@@ -72,8 +72,10 @@ def scored_by_first(mesh: Mesh, judge: Callable[[], tuple[Scored, list[int]]]) -
     return Scored(np.array(told["reward"], np.float64), by_name, told["failed"], told["errors"]), told["credits"]
 
 
-def with_logprobs(mesh: Mesh, model: Any, name: str, batches: Sequence[Batch], share: bool = False) -> list[Batch]:
-    """Batches with a further column: the labels' log-probs under a model as it is now.
+def with_column(
+    mesh: Mesh, model: Any, name: str, batches: Sequence[Batch], share: bool = False, quantity: str = "logprobs"
+) -> list[Batch]:
+    """Batches with a further column: a quantity of the labels (see `models/quantities.py`) under a model as it is now.
 
     Args:
         share: each process computes its share, and all get all; else each computes all that it is given.
@@ -81,7 +83,7 @@ def with_logprobs(mesh: Mesh, model: Any, name: str, batches: Sequence[Batch], s
 
     def one(model: Any, batch: Batch) -> np.ndarray:
         with torch.no_grad():
-            return quantities(model, batch, ("logprobs",))["logprobs"].cpu().numpy()
+            return quantities(model, batch, (quantity,))[quantity].cpu().numpy()
 
     costs = [cost(batch) for batch in batches]
     mine = mesh.share(list(range(len(batches))), lambda i: costs[i]) if share else list(range(len(batches)))

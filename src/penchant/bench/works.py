@@ -145,7 +145,7 @@ def grpo(bench: Bench) -> tuple[list[float], int]:
     documents = [Document(str(i), line, (len(line),)) for i, line in enumerate(bench.prompts(512))]
     prompts = PromptSet(documents, task, tokenizer, CONTEXT, None, "", 0.0, 0)
     module = registry.load("algorithms", "grpo")
-    advantages, objective = module.build(module.Options(beta=0.0), Context(tokenizer=tokenizer))
+    algorithm = module.build(module.Options(beta=0.0), Context(tokenizer=tokenizer))
     with tempfile.TemporaryDirectory() as folder:
         source = Rollouts(
             bench.model,
@@ -154,7 +154,7 @@ def grpo(bench: Bench) -> tuple[list[float], int]:
             task,
             prompts,
             {"share_of_e": (_reward, 1.0)},
-            advantages,
+            algorithm,
             Sampling(NEW, 1.0, (), tokenizer.special_ids),
             batch_size=PROMPTS * GROUP,
             num_generations=GROUP,
@@ -164,7 +164,7 @@ def grpo(bench: Bench) -> tuple[list[float], int]:
             folder=Path(folder),
             max_clipped_ratio=1.0,
         )
-        return _train(bench, source, objective), PROMPTS * GROUP * NEW
+        return _train(bench, source, algorithm.objective), PROMPTS * GROUP * NEW
 
 
 WORKS = {"generate": sample, "grpo": grpo, "sft": sft}

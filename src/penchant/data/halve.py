@@ -8,18 +8,31 @@ import numpy as np
 
 from penchant.records import Batch
 
-__all__ = ["halves"]
+__all__ = ["halves", "units"]
 
 
-def halves(batch: Batch) -> list[Batch]:
+def units(batch: Batch, unit: str = "token") -> np.ndarray:
+    """int64 [N]: labels of the same number stay together.
+
+    Args:
+        unit: what an objective cannot be cut within: `token` and `sequence` (a sequence is cut by nobody), `pair`
+            (sequences 2k and 2k + 1), `group` (by the column `group`).
+    """
+    if unit == "pair":
+        return batch.unit // 2
+    return batch.columns["group"].astype(np.int64) if unit == "group" else batch.unit
+
+
+def halves(batch: Batch, unit: str = "token") -> list[Batch]:
     """Two batches with the same labels in all; the batch itself where it has one unit only.
 
     A prompt that both halves need stands in both.
     """
-    units = np.unique(batch.unit)
-    if len(units) < 2:
+    keys = units(batch, unit)
+    known = np.unique(keys)
+    if len(known) < 2:
         return [batch]
-    first = batch.unit < units[len(units) // 2]
+    first = keys < known[len(known) // 2]
     return [_part(batch, first), _part(batch, ~first)]
 
 

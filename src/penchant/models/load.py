@@ -15,6 +15,7 @@ from penchant.files import read_json, write_json
 from penchant.models.config import DecoderConfig, read_config, unsupported
 from penchant.models.decoder import Decoder
 from penchant.models.gguf import find_gguf, read_gguf, unpack_tokenizer
+from penchant.models.heads import read_heads, split_heads, write_heads
 from penchant.models.hugging_face import Foreign, kind_of, load_foreign
 from penchant.models.lora import adapted, merged_state, read_adapter, save_lora
 from penchant.models.tensors import read_tensors, write_tensors
@@ -38,13 +39,15 @@ def save_model(
         weights: the whole weights by name, where the model holds a part of them only.
     """
     config = model.config
+    own, heads = split_heads(weights or model.state_dict())
     if isinstance(model, Foreign):
-        model.save(folder, weights)
+        model.save(folder, own if weights else None)
     elif adapted(model):
-        write_tensors(folder / "model.safetensors", merged_state(model, weights))
-        save_lora(model, folder / "adapter", weights=weights)
+        write_tensors(folder / "model.safetensors", merged_state(model, own))
+        save_lora(model, folder / "adapter", weights=own)
     else:
-        write_tensors(folder / "model.safetensors", dict(weights or model.state_dict()))
+        write_tensors(folder / "model.safetensors", own)
+    write_heads(folder, heads)
     write_json(folder / "config.json", config.to_hugging_face(_NAMES[model.dtype]))
     ids = {k: getattr(config, k) for k in ("bos_token_id", "eos_token_id", "pad_token_id")}
     generation = {**ids, "do_sample": True, **_generation(folder), **getattr(model, "generation", {})}
@@ -65,11 +68,12 @@ def saved_state(model: Decoder | Foreign, folder: Path) -> dict[str, torch.Tenso
     Raises:
         CorruptCheckpoint: missing, or cannot be read.
     """
+    heads = read_heads(folder)
     if isinstance(model, Foreign):
-        return model.saved(folder)
+        return model.saved(folder) | heads
     if adapted(model):
-        return dict(model.state_dict()) | read_adapter(folder / "adapter")
-    return read_tensors(folder / "model.safetensors")
+        return dict(model.state_dict()) | read_adapter(folder / "adapter") | heads
+    return read_tensors(folder / "model.safetensors") | heads
 
 
 def load_model(folder: Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Any:

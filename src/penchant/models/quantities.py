@@ -15,11 +15,13 @@ from torch import Tensor
 from penchant.data.pack import next_token_batch
 from penchant.models import kernels
 from penchant.models.decoder import Decoder
+from penchant.models.heads import head_output
 from penchant.records import Batch
 
 __all__ = ["quantities", "sequence_logprobs", "tensors"]
 
 LOGITS = 1 << 24  # so many logits are made at once
+HEADS = {"values": "value", "score": "score"}  # quantity -> the head that gives it
 
 
 def _logits(hidden: Tensor, head: Tensor, bias: Tensor | None, banned: Sequence[int]) -> Tensor:
@@ -130,18 +132,21 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
     """The named quantities of a batch, each float32 [N] aligned with its labels.
 
     Args:
-        names: of `logprobs` (log p(label) under the policy: its temperature and bans included) and `entropy` (nats).
+        names: of `logprobs` (log p(label) under the policy: its temperature and bans included), `entropy` (nats), and
+            what heads say where label n is asked for: `values` (head `value`) and `score` (head `score`).
         uniform: the loss is a multiple of the sum of log-probs where the batch has no column `weight`; its gradient
             then costs one matrix product less (and is right also where that turns out not to hold).
     """
     t = tensors(batch, model.device)
     more = {name: t[name] for name in ("prefix", "role") if len(t[name])}
     states = model(t["inputs"], t["positions"], t["lengths"], **more).index_select(0, t["at"])
-    bias = getattr(model, "head_bias", None)
-    policy = batch.temperature, batch.banned
-    uniform = uniform and "weight" not in batch.columns
-    logprobs, entropy = _LogProbs.apply(states, model.head, bias, t["labels"], policy, "entropy" in names, uniform)
-    found = {"logprobs": logprobs, "entropy": entropy}
+    found = {name: head_output(model, head, states) for name, head in HEADS.items() if name in names}
+    if "logprobs" in names or "entropy" in names:
+        bias = getattr(model, "head_bias", None)
+        policy = batch.temperature, batch.banned
+        uniform = uniform and "weight" not in batch.columns
+        logprobs, entropy = _LogProbs.apply(states, model.head, bias, t["labels"], policy, "entropy" in names, uniform)
+        found |= {"logprobs": logprobs, "entropy": entropy}
     return {name: found[name] for name in names}
 
 

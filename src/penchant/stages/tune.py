@@ -6,8 +6,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
-from penchant.contracts import StageContext
+from penchant import registry
+from penchant.contracts import Context, StageContext
 from penchant.models.names import TARGETS, TargetName
+from penchant.plugins import checked
 from penchant.runtime.names import DeviceName
 from penchant.stages._checks import tune_check as check
 from penchant.training.options import OptimizerOptions
@@ -41,7 +43,12 @@ class Options(BaseModel, extra="forbid"):
     steps: int = Field(24, ge=1)
     batch_size: int = Field(128, ge=2, description="completions in one optimizer step")
     num_generations: int = Field(8, ge=2, description="samples of one prompt")
-    num_iterations: int = Field(1, ge=1, description="updates that one rollout is used for; from 2 on epsilon acts")
+    num_iterations: int | None = Field(
+        None, ge=1, description="passes over one rollout (from 2 updates on epsilon acts); null: the algorithm's own"
+    )
+    num_mini_batches: int | None = Field(
+        None, ge=1, description="updates of one pass over a rollout; null: the algorithm's own"
+    )
     micro_batch_size: int | None = Field(
         None, ge=1, description="completions in one forward at most; null: as many as pay and fit in memory"
     )
@@ -86,8 +93,23 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
 
 
 def rollouts(options: Options) -> int:
-    """How many there are: each is used for `num_iterations` steps."""
-    return -(-options.steps // options.num_iterations)
+    """How many there are: each is used for some steps."""
+    module, settings = checked("algorithms", {**options.algorithm_options, "name": options.algorithm})
+    try:
+        algorithm = module.build(settings, Context())
+        passes, parts = algorithm.iterations, algorithm.minibatches
+    except Exception:  # one of the user's own may need more than there is yet
+        passes, parts = 1, 1
+    return -(-options.steps // ((options.num_iterations or passes) * (options.num_mini_batches or parts)))
+
+
+# Where batches come from (an algorithm's `SOURCE`): the module of this folder that makes them.
+SOURCES = {"rollouts": "_rollouts"}
+
+
+def source_of(algorithm: str) -> str:
+    """The module that makes the batches of an algorithm."""
+    return SOURCES[getattr(registry.load("algorithms", algorithm), "SOURCE", "rollouts")]
 
 
 def run(options: Options, context: StageContext) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from penchant.contracts import Objective, Term
-from penchant.data.halve import halves
+from penchant.data.halve import halves, units
 from penchant.errors import PenchantError
 from penchant.models.quantities import quantities
 from penchant.records import Batch
@@ -51,11 +51,12 @@ def gradient_step(
     mesh, state = mesh or Mesh.alone(), {} if state is None else state
     totals = mesh.sum(objective.totals(batches))
     counted = mesh.sum({"tokens": float(sum(len(batch.labels) for batch in batches))})
+    unit = getattr(objective, "unit", "token")
     for _ in range(state.get("halved", 0)):
-        batches = [half for batch in batches for half in halves(batch)]
+        batches = [half for batch in batches for half in halves(batch, unit)]
     while (found := _attempt(model, objective, batches, totals, mesh)) is None:
         state["halved"] = state.get("halved", 0) + 1
-        batches = [half for batch in batches for half in halves(batch)]
+        batches = [half for batch in batches for half in halves(batch, unit)]
     sums = mesh.sum(_added([{f"loss/{name}": value for name, value in sums.items()} for sums, _ in found]))
     values = mesh.sum(_added([{key: value for key, (value, _) in stats.items()} for _, stats in found]))
     counts = mesh.sum(_added([{key: count for key, (_, count) in stats.items()} for _, stats in found]))
@@ -72,7 +73,7 @@ def _attempt(
     Raises:
         PenchantError: it did, and there is nothing to halve; or in company that shares weights, which waits for it.
     """
-    uniform = getattr(objective, "uniform", False)
+    uniform, unit = getattr(objective, "uniform", False), getattr(objective, "unit", "token")
 
     def one(model: Any, batch: Batch) -> Found:
         found = quantities(model, batch, objective.quantities, uniform)
@@ -89,7 +90,7 @@ def _attempt(
     try:
         found = mesh.each(model, [*batches, *[_EMPTY] * missing], one, tokens)
     except torch.OutOfMemoryError as error:
-        if mesh.shared or all(len(np.unique(batch.unit)) < 2 for batch in batches):
+        if mesh.shared or all(len(np.unique(units(batch, unit))) < 2 for batch in batches):
             mend = "set a smaller micro_batch_size=" if mesh.shared else "take a smaller model or shorter rows"
             raise PenchantError(f"out of memory on {mesh.device}", mend) from error
     if not mesh.most(int(found is None)):

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from penchant.contracts import Objective, Source
+from penchant.contracts import Objective, Source, Stateful
 from penchant.errors import NotFinite, PenchantError, Stopped
 from penchant.models.decoder import Decoder
 from penchant.runtime.mesh import Mesh
@@ -37,6 +37,8 @@ class TrainingPlan:
             checkpoint and skip that step's batch.
         limits: metric -> (the most it may be, what to do where it is more): such a step ends the run before it moves
             the weights.
+        after_update: called after each update with its number (from 1) and metrics; returns metrics to add.
+        kept: name -> what else changes while training, saved and restored with the rest.
     """
 
     source: Source
@@ -48,6 +50,8 @@ class TrainingPlan:
     on_not_finite: Literal["skip", "halt", "rollback"] = "skip"
     state: dict[str, Any] = field(default_factory=dict)
     limits: Mapping[str, tuple[float, str]] = field(default_factory=dict)
+    after_update: Callable[[int, Mapping[str, float]], Mapping[str, float]] | None = None
+    kept: Mapping[str, Stateful] = field(default_factory=dict)
 
 
 class Recorder(Protocol):
@@ -79,6 +83,7 @@ class _Position:
             "optimizer": self.optimizer.state_dict(),
             "source": self.plan.source.state_dict(),
             "plan": self.plan.state,
+            "kept": {name: one.state_dict() for name, one in self.plan.kept.items()},
         }
 
     def restore(self, saved: Mapping[str, Any]) -> None:
@@ -86,6 +91,8 @@ class _Position:
         self.optimizer.load_state_dict(saved["optimizer"])
         self.plan.source.load_state_dict(saved["source"])
         self.plan.state.update(saved["plan"])
+        for name, one in self.plan.kept.items():
+            one.load_state_dict(saved["kept"][name])
         self.step, self.tokens, self.skipped = saved["step"], saved["num_tokens"], saved["skipped"]
 
     def update(self, loss: float, norm: float, recorder: Recorder) -> float | None:
@@ -147,6 +154,8 @@ def train(
         if rate is None:
             continue
         at.step, at.tokens = at.step + 1, at.tokens + counted
+        if plan.after_update is not None:
+            row |= plan.after_update(at.step, row | extra)
         seconds = time.perf_counter() - start
         row |= {"step": at.step, "learning_rate": rate, "grad_norm": norm, "num_tokens": at.tokens}
         row |= extra | {"skipped": at.skipped, "step_seconds": seconds, "tokens_per_second": counted / seconds}

@@ -17,6 +17,10 @@ from penchant.training.schedule import factor
 __all__ = ["Optimizer", "OptimizerOptions"]
 
 
+# Tables and output layers, by parts of their names (wte, wpe: GPT-2's; shared: T5's).
+_NOT_MUON = ("embed", "lm_head", "heads.", "wte.", "wpe.", "shared.")
+
+
 class Optimizer:
     """Owns the masters and moves them; `step` clips, updates, and copies them into the model.
 
@@ -32,7 +36,7 @@ class Optimizer:
         parts = [local(p).detach() for p in self.weights]
         self.masters = [p.float().clone() for p in parts] if self.narrow else parts
         self.wide = [torch.empty_like(m) for m in self.masters] if self.narrow else []  # kept: gradients in float32
-        matrix = [p.dim() == 2 and "embed" not in n and "lm_head" not in n for n, p in named.items()]
+        matrix = [p.dim() == 2 and not any(part in n for part in _NOT_MUON) for n, p in named.items()]
         chosen = [i for i in range(len(matrix)) if matrix[i] and options.name == "muon"]
         self.rest = [i for i in range(len(matrix)) if i not in set(chosen)]
         self.muon = self._muon(chosen) if chosen else None

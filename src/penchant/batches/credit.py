@@ -1,0 +1,101 @@
+"""From completions with rewards to batches: which tokens earn credit, and how much."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from penchant.batches.spread import cut
+from penchant.data.pack import completion_batch
+from penchant.records import Batch, Completion, Prompt
+from penchant.text.tokenizer import Tokenizer
+
+__all__ = ["Credited", "earned", "pack"]
+
+
+@dataclass(frozen=True)
+class Credited:
+    """A rollout whose completions stand in groups of the same prompt, each group's in a row.
+
+    Attributes:
+        prompts, completions: one each.
+        earns: bool [tokens] by completion, see `earned`.
+        samples: completions of a group.
+        columns: name -> float32 [tokens] by completion (`advantages`, or `rewards`).
+        left_out: bool [completions], those that no verdict was given on.
+    """
+
+    prompts: Sequence[Prompt]
+    completions: Sequence[Completion]
+    earns: Sequence[np.ndarray]
+    samples: int
+    columns: dict[str, list[np.ndarray]]
+    left_out: np.ndarray
+
+
+def earned(completion: Completion, characters: int, tokenizer: Tokenizer) -> np.ndarray:
+    """bool [tokens]: chosen, and begun before the judged part's end; with the token that ended it, a choice too."""
+    text, ids = completion.text, completion.ids
+    if "\ufffd" in text:  # bytes that are no UTF-8: one character for an unknown number of bytes
+        starts = np.array([len(tokenizer.decode(ids[:n])) for n in range(len(ids))])
+        limit = characters
+    else:
+        sizes = tokenizer.byte_lengths(ids)
+        starts, limit = np.cumsum(sizes) - sizes, len(text[:characters].encode())
+    chosen = ~completion.forced
+    if characters >= len(text):
+        return chosen
+    earns = chosen & (starts < limit)
+    ending = np.flatnonzero(chosen & (starts >= limit))[:1]
+    earns[ending] = True
+    return earns
+
+
+def pack(
+    rollout: Credited,
+    micro: int,
+    lanes: int,
+    *,
+    shared: bool,
+    temperature: float,
+    banned: tuple[int, ...],
+    whole_groups: bool = False,
+) -> list[Batch]:
+    """Micro-batches whose labels are the tokens that earn credit; `unit` counts a batch's completions.
+
+    Args:
+        micro: completions of a batch at most.
+        lanes: batches that are worked on at once.
+        shared: whether a group's prompt stands once.
+        whole_groups: never cut through a group; columns get `group`, its number, by label.
+    """
+    prompts, completions, earns = rollout.prompts, rollout.completions, rollout.earns
+    chosen = [i for i, mask in enumerate(earns) if mask.any() and not rollout.left_out[i]]
+    length = [len(p.ids) + len(c.ids) for p, c in zip(prompts, completions, strict=True)]
+    longest = [max(length[g : g + rollout.samples]) for g in range(0, len(length), rollout.samples)]
+    # a group stays together, since its prompt is computed once; groups of like length together
+    chosen.sort(key=lambda i: (longest[i // rollout.samples], i // rollout.samples, length[i], i))
+    columns = {**rollout.columns, "rollout_logprobs": [c.logprobs for c in completions]}
+    if whole_groups:
+        columns["group"] = [np.full(len(c.ids), i // rollout.samples) for i, c in enumerate(completions)]
+        groups = [
+            [i for i in chosen if i // rollout.samples == g]
+            for g in dict.fromkeys(i // rollout.samples for i in chosen)
+        ]
+        parts = [[i for group in part for i in group] for part in cut(groups, max(1, micro // rollout.samples), lanes)]
+    else:
+        parts = cut(chosen, micro, lanes)
+    return [
+        completion_batch(
+            [prompts[i].ids for i in part],
+            [completions[i].ids for i in part],
+            [earns[i] for i in part],
+            {name: [np.asarray(values[i], np.float32) for i in part] for name, values in columns.items()},
+            shared=shared,
+            temperature=temperature,
+            banned=banned,
+        )
+        for part in parts
+    ]

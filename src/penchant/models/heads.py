@@ -1,0 +1,94 @@
+"""Heads on a model's hidden states: values, scores, action values; saved beside the model as `heads.safetensors`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from penchant.errors import CorruptCheckpoint
+from penchant.models.tensors import read_tensors, write_tensors
+
+__all__ = ["FILE", "add_heads", "head_output", "load_heads", "read_heads", "split_heads", "write_heads"]
+
+FILE = "heads.safetensors"
+PREFIX = "heads."
+
+
+def add_heads(model: nn.Module, sizes: Mapping[str, int]) -> None:
+    """Give a model linear heads `model.heads[NAME]` that begin at 0, so that what they say begins at 0.
+
+    Args:
+        sizes: name -> outputs a token; 0 stands for the vocabulary.
+    """
+    if not sizes:
+        return
+    like: Tensor = model.head  # type: ignore[assignment]
+    made = {}
+    for name, size in sorted(sizes.items()):
+        layer = nn.Linear(like.shape[1], size or like.shape[0], device=like.device, dtype=like.dtype)
+        nn.init.zeros_(layer.weight)
+        nn.init.zeros_(layer.bias)
+        made[name] = layer
+    model.heads = nn.ModuleDict(made)
+
+
+def head_output(model: Any, name: str, states: Tensor) -> Tensor:
+    """What a head says of states [N, hidden]: float32 [N], or [N, outputs] where it has several.
+
+    Raises:
+        KeyError: the model has no such head.
+    """
+    layer = model.heads[name]
+    found: Tensor = nn.functional.linear(states.float(), layer.weight.float(), layer.bias.float())
+    return found.squeeze(-1) if found.shape[-1] == 1 else found
+
+
+def split_heads(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """Weights by name without the heads', and those of the heads."""
+    heads = {name: tensor for name, tensor in weights.items() if name.startswith(PREFIX)}
+    return {name: tensor for name, tensor in weights.items() if name not in heads}, heads
+
+
+def write_heads(folder: Path, heads: Mapping[str, Tensor]) -> None:
+    """Write `heads.safetensors`; nothing where there are none."""
+    if heads:
+        write_tensors(folder / FILE, {name.removeprefix(PREFIX): tensor for name, tensor in heads.items()})
+
+
+def read_heads(folder: Path) -> dict[str, Tensor]:
+    """The heads' weights of a folder under the names that a model has for them; none where there is no such file.
+
+    Raises:
+        CorruptCheckpoint: the file cannot be read.
+    """
+    if not (folder / FILE).is_file():
+        return {}
+    return {PREFIX + name: tensor for name, tensor in read_tensors(folder / FILE).items()}
+
+
+def load_heads(model: nn.Module, folder: Path) -> bool:
+    """Give a model the heads that stand beside its weights in a folder; False where there are none.
+
+    Raises:
+        CorruptCheckpoint: they cannot be read, or do not fit the model.
+    """
+    found = read_heads(folder)
+    if not found:
+        return False
+    names = sorted({name.removeprefix(PREFIX).partition(".")[0] for name in found})
+    try:
+        add_heads(model, {name: len(found[f"{PREFIX}{name}.bias"]) for name in names})
+        with torch.no_grad():
+            for name, tensor in found.items():
+                model.get_parameter(name).copy_(tensor)
+    except (KeyError, AttributeError, RuntimeError) as error:
+        raise CorruptCheckpoint(
+            f"heads do not fit the model ({' '.join(str(error).split())[:120]})",
+            "give this model's",
+            file=folder / FILE,
+        ) from error
+    return True

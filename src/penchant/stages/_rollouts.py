@@ -1,0 +1,153 @@
+"""What `tune` trains on where an algorithm learns from rollouts: prompts, rewards, sampling, validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penchant.batches.prompts import PromptSet
+from penchant.batches.rollouts import Rollouts, Sampling
+from penchant.batches.scoring import Scored, score
+from penchant.batches.spread import scored_by_first
+from penchant.contracts import Context, Task
+from penchant.data.store import read_documents
+from penchant.errors import InputError
+from penchant.files import read_json
+from penchant.plugins import plug
+from penchant.stages._work import Made, Work
+from penchant.stages.tune import Options, rollouts
+from penchant.text.conditioning import Conditioning
+from penchant.text.control import resolve_threshold
+from penchant.text.tokenizer import Tokenizer
+
+__all__ = ["Validation", "check", "longest", "make", "sampling_of"]
+
+
+def check(options: Options, model: Any) -> None:
+    """Refuse what cannot work before anything is trained."""
+    if options.batch_size % options.num_generations:
+        raise InputError(
+            f"batch_size {options.batch_size} is not a multiple of num_generations {options.num_generations}",
+            "make it one, so that every prompt has all its samples",
+        )
+    limit = model.config.max_position_embeddings
+    if longest(options) > limit:
+        raise InputError(
+            f"prompt_tokens {options.prompt_tokens} and max_completion_length {options.max_completion_length} "
+            f"pass the model's context of {limit}",
+            "lower one of them",
+        )
+
+
+def longest(options: Options) -> int:
+    """Tokens of the longest row."""
+    return options.prompt_tokens + options.max_completion_length
+
+
+def make(work: Work) -> Made:
+    """The source of rollouts, and the reward on validation prompts."""
+    options, context, tokenizer, plugins = work.options, work.context, work.tokenizer, work.plugins
+    assert plugins.task is not None
+    sets = _prompt_sets(options, context.inputs["data"], tokenizer, plugins.task, context.seed)
+    source = Rollouts(
+        work.model,
+        work.reference,
+        tokenizer,
+        plugins.task,
+        sets["train"],
+        _rewards(options, plugins),
+        work.algorithm,
+        sampling_of(options, tokenizer, work.layout),
+        batch_size=options.batch_size,
+        num_generations=options.num_generations,
+        micro_batch_size=work.micro_batch_size,
+        how=options.combine,
+        seed=context.seed,
+        folder=context.folder,
+        max_clipped_ratio=options.max_clipped_ratio,
+        max_reward_failures=options.max_reward_failures,
+        num_iterations=options.num_iterations or work.algorithm.iterations,
+        num_mini_batches=options.num_mini_batches or work.algorithm.minibatches,
+        note=lambda text: context.note(f"{context.name}: {text}"),
+        mesh=work.mesh,
+    )
+    validation = Validation(source, sets["validation"], options.eval_prompts)
+    if (there := len(validation.prompts)) < options.eval_prompts:
+        context.note(f"{context.name}: {there} validation prompts, not {options.eval_prompts}: there are no more")
+    apart = "sampler and trainer disagree: set dtype=float32, or allow it with max_logprob_difference="
+    limits = {"logprob_difference": (options.max_logprob_difference, apart)}
+
+    def summary() -> dict[str, Any]:
+        return {
+            "prompts": len(sets["train"].places),
+            "prompts_too_long": sets["train"].too_long,
+            "completions": rollouts(options) * options.batch_size,
+        }
+
+    return Made(source, validation, limits, summary)
+
+
+def _reward(entry: Mapping[str, Any], context: Context) -> tuple[Any, float]:
+    """A reward and its weight; `call` in the entry is a Python function of TRL's signature."""
+    weight = float(entry.get("weight", 1.0))
+    if "call" not in entry:
+        return plug("rewards", entry, context), weight
+    call = entry["call"]
+
+    def score(prompts: Any, completions: Any, **_: Any) -> list[float | None]:
+        columns = {k: [p.columns[k] for p in prompts] for k in (prompts[0].columns if prompts else ())}
+        found = call(prompts=[p.text for p in prompts], completions=[c.text for c in completions], **columns)
+        return list(found)
+
+    score.whole_batch = getattr(call, "whole_batch", False)  # type: ignore[attr-defined]
+    return score, weight
+
+
+def _rewards(options: Options, context: Context) -> dict[str, tuple[Any, float]]:
+    """All rewards by name."""
+    names = [entry.get("name") for entry in options.rewards]
+    if not names or None in names or len(set(names)) < len(names):
+        raise InputError(f"rewards {names} are not one or more different names", "give each reward a name= of its own")
+    return {entry["name"]: _reward(entry, context) for entry in options.rewards}
+
+
+class Validation:
+    """The reward on validation prompts, without factors over the batch."""
+
+    def __init__(self, source: Rollouts, prompts: PromptSet, count: int):
+        self.source, self.prompts = source, prompts.take(count)
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """`eval_reward`: the mean of the first reward (the task's own) on prompts nothing is trained on."""
+        s = self.source
+        with s.mesh.whole(s.model) as model:
+            completions = s.complete(model, self.prompts, s.seed + 1, 0)
+        name, pair = next(iter(s.rewards.items()))
+
+        def judge() -> tuple[Scored, list[int]]:
+            judged = [s.task.judge(p, c.text, c.stop) for p, c in zip(self.prompts, completions, strict=True)]
+            scored = score({name: pair}, self.prompts, completions, judged, "sum")
+            s.tell(scored)
+            return scored, []
+
+        reward = scored_by_first(s.mesh, judge)[0].reward
+        return {"eval_reward": np.nan if np.isnan(reward).all() else float(np.nanmean(reward))}
+
+
+def sampling_of(options: Options, tokenizer: Tokenizer, layout: Conditioning) -> Sampling:
+    """How the policy is sampled: control tokens are forced where a new segment begins, and never chosen."""
+    insert = layout.insertions(tokenizer, options.ask)
+    ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
+    return Sampling(options.max_completion_length, options.temperature, (tokenizer.eos_id,), ban, insert)
+
+
+def _prompt_sets(options: Options, data: Path, tokenizer: Tokenizer, task: Task, seed: int) -> dict[str, PromptSet]:
+    """The prompts of train and validation."""
+    threshold = 0.0
+    if options.ask is not None:
+        threshold = resolve_threshold(options.threshold, read_json(data / "summary.json"), options.signal)
+    tail = (task, tokenizer, options.prompt_tokens, options.ask, options.signal, threshold, seed)
+    return {split: PromptSet(read_documents(data / f"{split}.parquet"), *tail) for split in ("train", "validation")}
