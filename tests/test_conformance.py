@@ -172,7 +172,10 @@ def test_objectives_keep_the_text(name):
     """What an objective makes of a document holds its text, and nothing but control tokens that it names besides."""
     module = registry.load("objectives", name)
     tokenizer = Tokenizer.train(list(TEXTS.values()), 300)
-    context = Context(tokenizer=tokenizer, data={"signals": {"style": {"quantiles": {"0.5": 0.0}}}})
+    context = Context(
+        tokenizer=tokenizer,
+        data={"signals": {"style": {"quantiles": {"0.5": 0.0}, "document_quantiles": {"0.5": -1.0}}}},
+    )
     objective = module.build(module.Options() if hasattr(module, "Options") else None, context)
     if not hasattr(objective, "transform"):
         return

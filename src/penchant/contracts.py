@@ -133,6 +133,7 @@ class Objective(Protocol):
         by default its plain tokens.
         `control`: names of the control tokens that it teaches, the wanted one first.
         `needs`: columns of a batch without which it has no loss.
+        `heads`: name -> outputs of the heads that pretraining gives a model for it (an algorithm says so itself).
         `unit`: what it cannot be cut within: `token` (the default), `sequence`, `pair` (sequences 2k, the chosen one,
             and 2k + 1) or `group` (sequences of the same number in the column `group`).
     """

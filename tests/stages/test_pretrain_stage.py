@@ -7,7 +7,7 @@ import pytest
 
 from penchant.contracts import StageContext
 from penchant.data.store import write_documents
-from penchant.errors import InputError, OptionError
+from penchant.errors import InputError, OptionError, Stopped
 from penchant.policy import load
 from penchant.records import Document
 from penchant.runs.recipe import load_recipe
@@ -71,7 +71,8 @@ def data(tmp_path_factory):
                 scores = tuple(float(-(i % 2)) if number else -2.0 for i in range(len(ends)))
                 documents.append(Document(f"{number}.txt", text, ends, {"style": scores}))
             write_documents(root / unit / f"{split}.parquet", documents)
-        summary = {"segment": unit, "languages": {"en": 3, "de": 1}, "signals": {"style": {"quantiles": {"0.5": -1}}}}
+        summary = {"segment": unit, "languages": {"en": 3, "de": 1}, "signals": {}}
+        summary["signals"] = {"style": {"quantiles": {"0.5": -1}, "document_quantiles": {"0.5": -1}}}
         (root / unit / "summary.json").write_text(json.dumps(summary))
     return root
 
@@ -212,3 +213,27 @@ def test_every_family_can_be_pretrained_and_loads_in_transformers(data, tmp_path
     }
     model = load(tmp_path / "model").model
     assert sum(p.numel() for p in model.parameters()) == found["parameters"]
+
+
+@pytest.mark.parametrize("name", ["filtering", "unlikelihood", "rwr", "awr"])
+def test_objectives_by_score_train_and_go_on_with_the_same_bits(data, tmp_path, name):
+    notes: list[str] = []
+    summary = pretrain(data, tmp_path / "whole", objective=name, notes=notes, eval_steps=4)
+    assert summary["objective"] == name
+    assert any("leaves out 1 of 4 documents" in note for note in notes) == (name == "filtering")
+    (tmp_path / "cut").mkdir()
+    inputs = {"data": data / "line", "tokenizer": data / "tokenizer"}
+    steps = iter(range(1, 100))
+    context = StageContext(
+        "model", tmp_path / "cut", inputs, 1, 1, lambda: 15 if next(steps) == 3 else 0, lambda text: None
+    )
+    with pytest.raises(Stopped):
+        run(Options(**{**SETTINGS, "objective": name, "eval_steps": 4}), context)
+    pretrain(data, tmp_path / "cut", objective=name, eval_steps=4)
+    assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
+    heads = [tmp_path / run_name / "model" / "heads.safetensors" for run_name in ("whole", "cut")]
+    assert [path.is_file() for path in heads] == [name == "awr"] * 2
+    if name == "awr":
+        assert heads[0].read_bytes() == heads[1].read_bytes()
+    rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
+    assert all(row["loss"] > 0 for row in rows)

@@ -28,10 +28,14 @@ def quantiles(values: np.ndarray) -> dict[str, float]:
 
 
 def signal_summary(documents: Sequence[Document], name: str, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Quantiles and mean of a signal's segment scores, and what the signal says of itself (range, help ...)."""
-    values = np.concatenate([np.asarray(d.scores[name], dtype=np.float64) for d in documents])
+    """Quantiles and mean of a signal's segment scores, quantiles of documents' means, and what the signal says of
+    itself (range, help ...).
+    """
+    by_document = [np.asarray(d.scores[name], dtype=np.float64) for d in documents]
+    values = np.concatenate(by_document)
     return {
         "quantiles": quantiles(values),
+        "document_quantiles": quantiles(np.array([scores.mean() for scores in by_document if len(scores)])),
         "mean": float(values.mean()),
         "minimum": float(values.min()),
         "maximum": float(values.max()),

@@ -20,6 +20,7 @@ from penchant.stages._foresee import (
     measures_of,
     objective_entry,
     objective_of,
+    objective_options,
     plugin_problem,
     segment_of,
     signal_entry,
@@ -58,8 +59,8 @@ def pretrain_check(options: pretrain.Options, inputs: Inputs) -> Iterator[Compla
     objective = objective_of(options)
     if getattr(objective, "needs", ()) and not hasattr(objective, "transform"):
         yield "objective", f"it needs {', '.join(objective.needs)}, which a corpus does not give; take another"
-    if getattr(objective, "control", ()):
-        entry = objective_entry(options)
+    entry = objective_entry(options)
+    if "signal" in objective_options(options):
         signal, threshold = (entry.get(key, getattr(options, key)) for key in ("signal", "threshold"))
         if wrong := signal_problem(inputs.get("data"), signal, threshold):
             yield wrong

@@ -17,7 +17,16 @@ from penchant.text.conditioning import Conditioning
 from penchant.text.tokenizer import Tokenizer
 
 __all__ = [
-    *("context_of", "controls_of", "measures_of", "objective_entry", "objective_of", "plugin_problem", "scores_of"),
+    *(
+        "context_of",
+        "controls_of",
+        "measures_of",
+        "objective_entry",
+        "objective_of",
+        "objective_options",
+        "plugin_problem",
+        "scores_of",
+    ),
     *("segment_of", "signal_entry", "signal_problem"),
 ]
 
@@ -125,6 +134,15 @@ def objective_of(options: Any) -> Any:
 def objective_entry(options: Any) -> dict[str, Any]:
     """The recipe's entry for the objective, as `{name, ...options}`."""
     return dict(options.objective) if isinstance(options.objective, dict) else {"name": options.objective}
+
+
+def objective_options(options: Any) -> tuple[str, ...]:
+    """Names of the options that a pretraining's objective takes; none where it cannot be loaded."""
+    try:
+        module, _ = checked("objectives", objective_entry(options))
+    except Exception:
+        return ()
+    return tuple(getattr(getattr(module, "Options", None), "model_fields", {}))
 
 
 def context_of(model: Source) -> int | None:

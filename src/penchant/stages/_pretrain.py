@@ -17,6 +17,7 @@ from penchant.errors import DataRejected, InputError
 from penchant.files import append_json_lines, read_json
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
+from penchant.models.heads import add_heads
 from penchant.models.quantities import quantities
 from penchant.plugins import checked, plug
 from penchant.records import Document, Encoded
@@ -198,6 +199,7 @@ def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
     documents, validation = _encoded(name, objective, tokenizer, data, context)
     dtype = resolve_dtype(options.dtype, str(mesh.device))
     model = Decoder(_config(options, tokenizer)).initialise(context.seed).to(mesh.device, dtype)
+    add_heads(model, getattr(objective, "heads", {}))
     heldout = HeldOut(model, tokenizer, validation, options, context, layout, mesh)
     banned = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
 

@@ -11,18 +11,19 @@ from penchant.errors import InputError
 from penchant.records import Document
 from penchant.text.tokenizer import Tokenizer
 
-__all__ = ["BAD", "GOOD", "encode_document", "labels", "resolve_threshold"]
+__all__ = ["BAD", "GOOD", "encode_document", "encode_scored", "labels", "resolve_threshold", "scores_of"]
 
 GOOD, BAD = "good", "bad"
 
 
-def resolve_threshold(threshold: float | str, summary: Mapping[str, Any], signal: str) -> float:
+def resolve_threshold(threshold: float | str, summary: Mapping[str, Any], signal: str, of: str = "quantiles") -> float:
     """A threshold as a number: itself, or a quantile of the signal's scores on train.
 
     Args:
         threshold: a number, "median", or "qX" with X a quantile that `prepare` wrote (0.05, 0.75 ...).
         summary: `summary.json` of `prepare`.
         signal: the signal's name.
+        of: `quantiles` of segments, or `document_quantiles` of documents' means.
 
     Raises:
         InputError: no such signal or quantile.
@@ -35,7 +36,7 @@ def resolve_threshold(threshold: float | str, summary: Mapping[str, Any], signal
         )
     if isinstance(threshold, int | float):
         return float(threshold)
-    quantiles = known[signal]["quantiles"]
+    quantiles = known[signal].get(of, {})
     try:
         wanted = 0.5 if threshold == "median" else float(threshold.removeprefix("q"))
         if threshold != "median" and not threshold.startswith("q"):
@@ -51,8 +52,8 @@ def resolve_threshold(threshold: float | str, summary: Mapping[str, Any], signal
     )
 
 
-def labels(document: Document, signal: str, threshold: float) -> list[str]:
-    """For each segment "good" where its score is at least the threshold, else "bad".
+def scores_of(document: Document, signal: str) -> tuple[float, ...]:
+    """A signal's score of each segment.
 
     Raises:
         InputError: the document has no scores of that signal.
@@ -63,7 +64,31 @@ def labels(document: Document, signal: str, threshold: float) -> list[str]:
             f"there are {', '.join(document.scores) or 'none'}; name it in data.signals",
             file=document.source,
         )
-    return [GOOD if score >= threshold else BAD for score in document.scores[signal]]
+    return document.scores[signal]
+
+
+def labels(document: Document, signal: str, threshold: float) -> list[str]:
+    """For each segment "good" where its score is at least the threshold, else "bad".
+
+    Raises:
+        InputError: as `scores_of`.
+    """
+    return [GOOD if score >= threshold else BAD for score in scores_of(document, signal)]
+
+
+def encode_scored(document: Document, tokenizer: Tokenizer, signal: str) -> tuple[np.ndarray, np.ndarray]:
+    """Token ids of a document, cut as `encode_document` cuts it, and for each token its segment's score.
+
+    Returns:
+        ids int32 [T], scores float32 [T].
+
+    Raises:
+        InputError: as `scores_of`.
+    """
+    encoded = tokenizer.encode_batch(document.segments() if document.ends else [])
+    ids = np.array([i for piece in encoded for i in piece], dtype=np.int32)
+    scores = np.repeat(np.asarray(scores_of(document, signal), np.float32), [len(piece) for piece in encoded])
+    return ids, scores
 
 
 def encode_document(
