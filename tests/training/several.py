@@ -1,6 +1,6 @@
 """A toy training as several processes run it: `python several.py WORK FOLDER STEPS SHARD STOP_AT THREADS OPTIMIZER`.
 
-WORK is `mle`, `grpo`, or `one`: a single row a step, so that the others have none.
+WORK is `mle`, `lora` (the same through adapters), `grpo`, or `one`: a single row a step, so that the others have none.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from penchant.contracts import Algorithm, Context, StageContext
 from penchant.errors import Stopped
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
+from penchant.models.lora import add_lora
 from penchant.objectives import mle, policy_gradient
 from penchant.records import Encoded
 from penchant.runs.recorder import StageRecorder
@@ -65,6 +66,8 @@ def run(
     mesh = Mesh(threads, "cpu", at, share_weights=shard)
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "initializer_range": 0.05}
     model = Decoder(DecoderConfig(vocab_size=280 if work == "grpo" else 50, **shape)).initialise(0)
+    if work == "lora":
+        add_lora(model, rank=4, alpha=8.0, seed=0)
     source, objective = rollouts(mesh, model, folder) if work == "grpo" else corpus(mesh, 10 if work == "one" else 160)
     seen = [0]
 

@@ -143,3 +143,22 @@ def test_processes_without_a_row_keep_the_others_company(tmp_path: Path, shard: 
     alone(tmp_path / "one", work="one", optimizer="adamw")
     together(tmp_path / "two", 2, shard, work="one", optimizer="adamw")
     assert_alike(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("shard", ["none", "full"])
+def test_adapters_train_in_company_as_alone(tmp_path: Path, shard: str) -> None:
+    """Only they move, whoever holds which part of the weights; and they go on with the same bits."""
+    alone(tmp_path / "one", work="lora", optimizer="adamw")
+    together(tmp_path / "two", 2, shard, work="lora", optimizer="adamw")
+    assert_alike(tmp_path / "one", tmp_path / "two")
+    adapters = [load_file(tmp_path / n / "model" / "adapter" / "adapter_model.safetensors") for n in ("one", "two")]
+    assert adapters[0].keys() == adapters[1].keys()
+    for name, value in adapters[0].items():
+        torch.testing.assert_close(adapters[1][name], value, rtol=1e-3, atol=1e-5)
+    assert any(value.abs().max() > 0 for name, value in adapters[1].items() if "lora_B" in name)
+    together(tmp_path / "cut", 2, shard, work="lora", optimizer="adamw", stop_at=7)
+    together(tmp_path / "cut", 2, shard, work="lora", optimizer="adamw")
+    assert rows(tmp_path / "cut") == rows(tmp_path / "two")
+    a, b = weights(tmp_path / "two"), weights(tmp_path / "cut")
+    assert all(torch.equal(a[name], b[name]) for name in a)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["Layout", "causal_attention", "rotary", "rotate"]
+__all__ = ["Layout", "causal_attention", "rotate"]
 
 
 @dataclass(frozen=True)
@@ -54,14 +54,6 @@ class Layout:
         """[S, H, L, D] -> [T, H * D]."""
         flat = rows.transpose(1, 2).reshape(self.rows * self.longest, -1)
         return flat if self.scatter is None else flat.index_select(0, self.scatter)
-
-
-def rotary(positions: Tensor, head_dim: int, theta: float, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-    """Cosines and sines [T, 1, head_dim] of RoPE (Su et al. 2021), halves side by side as in Hugging Face."""
-    steps = torch.arange(0, head_dim, 2, device=positions.device, dtype=torch.float32)
-    angles = positions.float()[:, None] * theta ** (-steps / head_dim)
-    angles = torch.cat([angles, angles], dim=-1)[:, None, :]
-    return angles.cos().to(dtype), angles.sin().to(dtype)
 
 
 def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
