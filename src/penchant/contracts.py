@@ -162,8 +162,11 @@ class Algorithm:
         heads: name -> outputs a token of the heads that the model gets (`value`: 1, `score`: 1); 0: the vocabulary.
         iterations: passes over one rollout, unless the stage says otherwise.
         minibatches: updates of one pass.
+        begin: called with the model once, heads added and in its place, before it is trained or gone on with; for what
+            `after_update` moves together with it (targets, averages).
         after_update: (step, metrics of that step) -> metrics to add; may move what is in `kept`.
         kept: name -> what changes with training besides weights (a target network, a coefficient); saved and restored.
+        q_weight: how many times the published policy adds its smaller target Q to its logits, see `sampling.Options`.
     """
 
     objective: Objective
@@ -173,8 +176,10 @@ class Algorithm:
     heads: Mapping[str, int] = field(default_factory=dict)
     iterations: int = 1
     minibatches: int = 1
+    begin: Callable[[Any], None] | None = None
     after_update: Callable[[int, Mapping[str, float]], Mapping[str, float]] | None = None
     kept: Mapping[str, Stateful] = field(default_factory=dict)
+    q_weight: float = 0.0
 
 
 class Stateful(Protocol):

@@ -22,7 +22,8 @@ def add_heads(model: nn.Module, sizes: Mapping[str, int]) -> None:
     """Give a model linear heads `model.heads[NAME]` that begin at 0, so that what they say begins at 0.
 
     Args:
-        sizes: name -> outputs a token; 0 stands for the vocabulary.
+        sizes: name -> outputs a token; 0 stands for the vocabulary. Those named `target_...` follow other heads and get
+            no gradient.
     """
     if not sizes:
         return
@@ -32,7 +33,7 @@ def add_heads(model: nn.Module, sizes: Mapping[str, int]) -> None:
         layer = nn.Linear(like.shape[1], size or like.shape[0], device=like.device, dtype=like.dtype)
         nn.init.zeros_(layer.weight)
         nn.init.zeros_(layer.bias)
-        made[name] = layer
+        made[name] = layer.requires_grad_(not name.startswith("target_"))
     model.heads = nn.ModuleDict(made)
 
 

@@ -133,7 +133,9 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
 
     Args:
         names: of `logprobs` (log p(label) under the policy: its temperature and bans included), `entropy` (nats), and
-            what heads say where label n is asked for: `values` (head `value`) and `score` (head `score`).
+            what heads say where label n is asked for: `values` (head `value`) and `score` (head `score`); for a head H
+            over the vocabulary (`q`, `q1`, `target_q1` ...) `H_taken`, what it says of the label, and `H_logsumexp`,
+            log sum exp of all that it says.
         uniform: the loss is a multiple of the sum of log-probs where the batch has no column `weight`; its gradient
             then costs one matrix product less (and is right also where that turns out not to hold).
     """
@@ -141,6 +143,7 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
     more = {name: t[name] for name in ("prefix", "role") if len(t[name])}
     states = model(t["inputs"], t["positions"], t["lengths"], **more).index_select(0, t["at"])
     found = {name: head_output(model, head, states) for name, head in HEADS.items() if name in names}
+    found |= _action_values(model, states, t["labels"], names)
     if "logprobs" in names or "entropy" in names:
         bias = getattr(model, "head_bias", None)
         policy = batch.temperature, batch.banned
@@ -148,6 +151,24 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
         logprobs, entropy = _LogProbs.apply(states, model.head, bias, t["labels"], policy, "entropy" in names, uniform)
         found |= {"logprobs": logprobs, "entropy": entropy}
     return {name: found[name] for name in names}
+
+
+def _action_values(model: Any, states: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, Tensor]:
+    """`HEAD_taken` and `HEAD_logsumexp` of those asked for: float32 [N] each; only the label's column is read for the
+    first, and the second is a label's value less its log-prob under the head, which is computed in chunks.
+    """
+    found: dict[str, Tensor] = {}
+    for head in dict.fromkeys(name.removesuffix("_taken").removesuffix("_logsumexp") for name in names):
+        wanted = {f"{head}_taken", f"{head}_logsumexp"} & set(names)
+        if not wanted:
+            continue
+        layer = model.heads[head]
+        weight, bias = layer.weight.index_select(0, labels).float(), layer.bias.index_select(0, labels).float()
+        found[f"{head}_taken"] = taken = (states.float() * weight).sum(-1) + bias
+        if f"{head}_logsumexp" in wanted:
+            logprobs, _ = _LogProbs.apply(states, layer.weight, layer.bias, labels, (1.0, ()), False, False)
+            found[f"{head}_logsumexp"] = taken - logprobs
+    return found
 
 
 @torch.no_grad()

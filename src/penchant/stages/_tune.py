@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -53,11 +54,14 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
     if options.lora is not None:
         add_lora(model, **options.lora.model_dump(), seed=context.seed)
     add_heads(model, algorithm.heads)
+    layout = dataclasses.replace(layout, q_weight=algorithm.q_weight)
     recorder = _recorder(options, context, model, tokenizer, layout, mesh)
     asked, again = options.micro_batch_size, options.checkpoint_activations
     long = data.longest(options)
     rows = recorder.decided("micro_batch_size", lambda: rows_at_once(asked, model, long, mesh, again, context.note))
     mesh.place_model(model, again)
+    if algorithm.begin is not None:
+        algorithm.begin(model)
     made = data.make(Work(options, context, mesh, model, reference, tokenizer, layout, plugins, algorithm, rows))
     plan = TrainingPlan(
         made.source,

@@ -7,6 +7,7 @@ training texts; `agreement` says how well they tell where sentences of the valid
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -39,6 +40,7 @@ class Conditioning:
         agreement: for sentences: `precision` (forced tokens that stand where a segment begins) and `recall` (segments
             begun that a token is forced at), on the validation texts.
         context: tokens seen at once in training, control tokens included; None: not known.
+        q_weight: a sampler adds so many times the smaller target Q to the logits (ILQL); 0: the model as it is.
     """
 
     control: tuple[str, ...] = ()
@@ -47,6 +49,7 @@ class Conditioning:
     after: tuple[int, ...] = ()
     agreement: Mapping[str, float] | None = None
     context: int | None = None
+    q_weight: float = 0.0
 
     @classmethod
     def load(cls, folder: Path, tokenizer: Tokenizer, segment: str = "line") -> Conditioning:
@@ -64,12 +67,13 @@ class Conditioning:
             if found.segment not in UNITS:
                 raise ValueError(f"segment {found.segment!r}")
             names, after = tuple(map(str, found.control)), tuple(map(int, found.after))  # of JSON's lists
+            weight = float(found.q_weight)
         except (TypeError, ValueError, InputError) as error:
             problem = f"does not say how the model was trained ({error})"
             raise CorruptCheckpoint(
                 problem, "restore it, or remove it (lines are then assumed)", file=folder / FILE
             ) from None
-        return cls(names, found.segment, found.language, after, found.agreement, found.context)
+        return dataclasses.replace(found, control=names, after=after, q_weight=weight)
 
     def save(self, folder: Path) -> None:
         """Write `penchant.json` into a model's folder."""
