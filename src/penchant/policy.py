@@ -12,6 +12,7 @@ from penchant import registry
 from penchant.contracts import Context
 from penchant.models.decoder import Decoder
 from penchant.models.gguf import find_gguf
+from penchant.models.heads import load_heads
 from penchant.models.load import load_model, load_tokenizer
 from penchant.models.quantities import sequence_logprobs
 from penchant.records import Segment
@@ -71,7 +72,8 @@ class Policy:
 
         Args:
             stop: strings that end a text; it is cut before the first of them.
-            options: further ones of `sampling.Options`: min_p, repetition_penalty, min_new_tokens ...
+            options: further ones of `sampling.Options`: min_p, repetition_penalty, min_new_tokens ...; `q_weight` is that
+                of the model's `penchant.json`, unless given.
             ask: a control token (`good`, `bad`) that leads each segment (line, sentence or document, as in training),
                 in the prompt and while sampling.
 
@@ -93,7 +95,7 @@ class Policy:
             seed=seed,
             stop=stop,
             decode=tokenizer.decode,
-            **options,
+            **{"q_weight": self.layout.q_weight, **options},
         )
         return [_before(tokenizer.decode(list(s.ids)), stop) for s in found]
 
@@ -133,4 +135,6 @@ def load(folder: str | Path, dtype: str = "auto", device: str = "auto") -> Polic
 
     inner = find_gguf(Path(folder)) or published(Path(folder))
     kind = None if dtype == "auto" else resolve_dtype(dtype)
-    return Policy(load_model(inner, kind, device_name(device)), load_tokenizer(inner), inner)
+    model = load_model(inner, kind, device_name(device))
+    load_heads(model, inner)
+    return Policy(model, load_tokenizer(inner), inner)

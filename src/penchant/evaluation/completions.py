@@ -43,6 +43,7 @@ class Sampling:
     n: int
     seed: int
     insert: Mapping[int, int] = field(default_factory=dict)
+    q_weight: float = 0.0
 
 
 def sample(
@@ -74,6 +75,7 @@ def sample(
             temperature=how.temperature,
             ban=tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id),
             insert=dict(how.insert),
+            q_weight=how.q_weight,
             seed=how.seed,
             first=first,
         ):

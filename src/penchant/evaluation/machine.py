@@ -58,12 +58,14 @@ class Evaluated:
 
 def open_machine(folder: Path, device: str) -> Machine:
     """Load a model in the number format it was saved in."""
+    from penchant.models.heads import load_heads
     from penchant.models.load import load_model
     from penchant.models.quantities import sequence_logprobs
     from penchant.runtime.device import device_name
     from penchant.sampling.engine import generate
 
     model = load_model(folder, None, device_name(device))
+    load_heads(model, folder)
 
     def sampled(prompts: Sequence[Sequence[int]], **request: Any) -> list[Any]:
         return generate(model, prompts, **request)

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from penchant.models import kernels
 from penchant.models.decoder import Decoder, Mix
+from penchant.models.heads import perturbed, target_layers
 
 __all__ = ["Frozen", "Linear", "merged"]
 
@@ -115,6 +116,7 @@ class Frozen:
         self.layers = [self._layer(block) for block in model.model.layers]
         self.last = model.model.norm.weight.detach()
         self.head = Linear(model.head.detach(), getattr(model, "head_bias", None))
+        self.action_values = [_together(layer) for layer in target_layers(model)]
 
     @staticmethod
     def _layer(block: Any) -> _Layer:
@@ -133,6 +135,11 @@ class Frozen:
     def packed(self) -> bool:
         """Whether a row's bits do not depend on the rows that go with it."""
         return self.head.packed
+
+    def logits(self, states: Tensor, q_weight: float = 0.0) -> Tensor:
+        """[N, hidden] -> [N, vocabulary]: the policy's logits, with `q_weight` those of an ILQL policy."""
+        found = self.head(states)
+        return found if not q_weight else perturbed(found, [head(states) for head in self.action_values], q_weight)
 
     def stamp(self) -> tuple[float, ...]:
         """Numbers that change when the weights are trained on."""

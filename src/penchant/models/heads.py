@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from penchant.errors import CorruptCheckpoint
+from penchant.errors import CorruptCheckpoint, InputError
 from penchant.models.tensors import read_tensors, write_tensors
 
-__all__ = ["FILE", "add_heads", "head_output", "load_heads", "read_heads", "split_heads", "write_heads"]
+__all__ = [
+    "FILE", "add_heads", "head_output", "load_heads", "perturbed", "read_heads", "split_heads", "target_layers",
+    "write_heads",
+]  # fmt: skip
 
 FILE = "heads.safetensors"
 PREFIX = "heads."
+TARGETS = ("target_q1", "target_q2")  # the action values that a policy's logits can be moved by
 
 
 def add_heads(model: nn.Module, sizes: Mapping[str, int]) -> None:
@@ -46,6 +50,25 @@ def head_output(model: Any, name: str, states: Tensor) -> Tensor:
     layer = model.heads[name]
     found: Tensor = nn.functional.linear(states.float(), layer.weight.float(), layer.bias.float())
     return found.squeeze(-1) if found.shape[-1] == 1 else found
+
+
+def target_layers(model: Any) -> list[Any]:
+    """The heads of a model's target action values; none where it has none."""
+    heads = getattr(model, "heads", None)
+    return [] if heads is None or TARGETS[0] not in heads else [heads[name] for name in TARGETS]
+
+
+def perturbed(logits: Tensor, action_values: Sequence[Tensor], weight: float) -> Tensor:
+    """logits + weight min(Q1, Q2), float32 [N, vocabulary]: the policy of implicit language Q-learning (Snell et al.
+    2023, section 4.3); V(s), which the paper takes off Q, is the same for all tokens and leaves the softmax as it is.
+
+    Raises:
+        InputError: no action values.
+    """
+    if not action_values:
+        raise InputError("the model has no action values", "leave q_weight out, or take a model that ilql has tuned")
+    least = torch.stack([each.float() for each in action_values]).amin(0)
+    return logits.float() + weight * least
 
 
 def split_heads(weights: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:

@@ -72,7 +72,7 @@ class Lane:
         """Sample until every request has ended."""
         while not self.face.stopped():
             self._admit()
-            for row in self.board.take(self.model.head(self.states)):
+            for row in self.board.take(self.model.logits(self.states, self.options.q_weight)):
                 self._close(int(row))
             if not self.rows.live.any() and not self.waiting:
                 return
@@ -152,7 +152,7 @@ class Lane:
         out = torch.empty(len(labels), dtype=torch.float32, device=self.model.device)
         size = max(1, _LOGITS // self.model.config.vocab_size)
         for a in range(0, len(labels), size):
-            logits = self.model.head(states[a : a + size])
+            logits = self.model.logits(states[a : a + size], self.options.q_weight)
             total = torch.empty(len(logits), dtype=torch.float32, device=logits.device)
             temperature = self.options.temperature or 1.0
             kernels.log_probs(logits, labels[a : a + size], temperature, (out[a : a + size], total, None))

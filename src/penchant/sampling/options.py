@@ -18,12 +18,14 @@ Listen = Callable[[int, tuple[int, ...], np.ndarray], None]  # (request, new ids
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to sample. Temperature and bans make the policy; what comes after them only warps what is drawn from it.
+    """How to sample. Temperature, action values and bans make the policy; what comes after them only warps what is drawn from it.
 
     Attributes:
         max_new_tokens: chosen tokens at most; forced ones come on top (and take room in the context).
         min_new_tokens: so many are chosen before an end token or a stop string may end the text (a warp).
         temperature: 0 always takes the likeliest token.
+        q_weight: of the smaller of a model's target action values, added to its logits before the temperature (ILQL,
+            Snell et al. 2023, section 4.3); 0 for the model as it is.
         ban: token ids that cannot be chosen.
         end: token ids that end a text; the one chosen is the last of its ids.
         stop: strings that end a text; the ids are kept as sampled, also where the last goes beyond the string.
@@ -40,6 +42,7 @@ class Options:
     max_new_tokens: int
     min_new_tokens: int = 0
     temperature: float = 1.0
+    q_weight: float = 0.0
     ban: Sequence[int] = ()
     end: Sequence[int] = ()
     stop: Sequence[str] = ()
@@ -56,6 +59,7 @@ class Options:
             "max_new_tokens": self.max_new_tokens < 1,
             "min_new_tokens": not 0 <= self.min_new_tokens <= self.max_new_tokens,
             "temperature": not 0 <= self.temperature < float("inf"),
+            "q_weight": not 0 <= self.q_weight < float("inf"),
             "top_k": self.top_k < 0,
             "top_p": not 0 < self.top_p <= 1,
             "min_p": not 0 <= self.min_p < 1,
@@ -111,6 +115,7 @@ _RANGES = {
     "max_new_tokens": "is at least 1",
     "min_new_tokens": "goes from 0 to max_new_tokens",
     "temperature": "is 0 (the likeliest token) or above",
+    "q_weight": "is 0 (none) or above",
     "top_k": "is 0 (all) or above",
     "top_p": "is above 0, and 1 for all",
     "min_p": "goes from 0 (all) to below 1",

@@ -12,8 +12,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from penchant.errors import InputError
+from penchant.models.heads import perturbed, target_layers
 from penchant.models.hugging_face import Foreign
 from penchant.models.quantities import sequence_logprobs
 from penchant.models.session import begin, pads
@@ -53,6 +55,14 @@ def _alike(model: Foreign, requests: Sequence[Request]) -> list[list[Request]]:
     return [[r for r in requests if len(r.prompt) == length] for length in lengths]
 
 
+def _logits(model: Foreign, states: Tensor, q_weight: float) -> Tensor:
+    """[rows, vocabulary] of states [rows, hidden]."""
+    found = F.linear(states, model.head, model.head_bias)
+    if not q_weight:
+        return found
+    return perturbed(found, [layer(states) for layer in target_layers(model)], q_weight)
+
+
 @torch.no_grad()
 def _part(model: Foreign, requests: Sequence[Request], options: Options, face: Face) -> None:
     unique = list(dict.fromkeys(r.prompt for r in requests))
@@ -60,15 +70,16 @@ def _part(model: Foreign, requests: Sequence[Request], options: Options, face: F
     at = np.array([number[r.prompt] for r in requests])
     session = begin(model, unique)
     session.keep(torch.as_tensor(at, device=model.device))
+    if options.prompt_logprobs and options.q_weight:
+        raise InputError("a prompt's log-probs are the model's own", "leave prompt_logprobs or q_weight out")
     scored = sequence_logprobs(model, unique, options.temperature or 1.0) if options.prompt_logprobs else None  # type: ignore[arg-type]
-    head, bias = model.head, model.head_bias
     sizes = len(requests), model.config.vocab_size, model.config.max_position_embeddings
     board = Board(sizes, options, face, model.device)
     for row, request in enumerate(requests):
         target = model.kind == "seq2seq"  # the text begins with the decoder's start, not with the source
         board.begin(row, replace(request, prompt=(model.config.decoder_start_token_id or 0,)) if target else request)
     while not face.stopped():
-        for row in board.take(F.linear(session.states, head, bias)):
+        for row in board.take(_logits(model, session.states, options.q_weight)):
             board.close(int(row), prompt_logprobs=None if scored is None else scored[at[row]])
         live = np.flatnonzero(board.rows.live)
         if not len(live):

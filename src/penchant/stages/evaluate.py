@@ -259,7 +259,7 @@ class _Evaluation:
         # Rows share their random numbers, so that their differences are less of chance; best-of has its own.
         seed = int(stable_hash(["evaluate", self.context.seed, n])[:8], 16)
         insert = model.layout.insertions(model.tokenizer, row.ask)
-        how = Sampling(row.ask, temperature, self.options.max_new_tokens, n, seed, insert)
+        how = Sampling(row.ask, temperature, self.options.max_new_tokens, n, seed, insert, model.layout.q_weight)
         weights = [stable_hash(path) for path in sorted(model.folder.glob("*.safetensors"))]
         key = stable_hash(
             [
@@ -271,6 +271,7 @@ class _Evaluation:
                 how.max_new_tokens,
                 n,
                 seed,
+                how.q_weight,
             ]
         )
 
