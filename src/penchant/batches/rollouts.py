@@ -110,6 +110,7 @@ class Rollouts:
         self.noted: set[str] = set()
         self.at = (0, 0)
         self.dead = 0
+        self.sampled_tokens = 0  # chosen ones, so far
 
     def next(self, step: int) -> tuple[list[Batch], dict[str, float]]:
         """This process's micro-batches of one step; and what the rollouts were like, where they are new."""
@@ -214,6 +215,7 @@ class Rollouts:
         grouped = scored.reward.reshape(self.groups, self.samples)
         known = grouped[~np.isnan(grouped).all(1)]
         lengths = [int((~c.forced).sum()) for c in completions]
+        self.sampled_tokens += sum(lengths)
         by_name: dict[str, float] = {}
         for name, values in scored.parts.items():
             by_name[f"rewards/{name}/mean"] = _mean(values)
@@ -226,6 +228,7 @@ class Rollouts:
             "rewards/masked": float(np.isnan(grouped).sum()),
             "frac_reward_zero_std": float((~self._differs(scored.reward)).mean()),
             "completions/mean_length": float(np.mean(lengths)),
+            "sampled_tokens": float(self.sampled_tokens),
             "completions/clipped_ratio": float(np.mean([c.stop == "length" for c in completions])),
             "completions/judged_share": float(sum(credits) / max(1, sum(len(c.text) for c in completions))),
         }
@@ -295,13 +298,14 @@ class Rollouts:
             "at": list(self.at),
             "dead": self.dead,
             "too_long": self.prompts.too_long,
+            "sampled_tokens": self.sampled_tokens,
             **self.reuse.state_dict(),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a place."""
         self.at, self.dead = (state["at"][0], state["at"][1]), state["dead"]
-        self.prompts.too_long = state["too_long"]
+        self.prompts.too_long, self.sampled_tokens = state["too_long"], state["sampled_tokens"]
         self.reuse.load_state_dict(state)
 
 

@@ -15,7 +15,7 @@ from penchant.reports.samples import choose, marks_by_code
 if TYPE_CHECKING:
     from jinja2.sandbox import SandboxedEnvironment
 
-__all__ = ["page"]
+__all__ = ["environment", "page"]
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _CURVES = (
@@ -43,7 +43,7 @@ def page(
         "codes": {"rows": code_rows, "found": codes, "by_line": bool(main and main.endswith("_per_line"))},
         "recipe": json.dumps(found["settings"]["recipe"], indent=2, ensure_ascii=False)[:20_000],
     }
-    template = _environment().get_template("page.html.j2")
+    template = environment().get_template("page.html.j2")
 
     def render(final: Mapping[str, Any]) -> str:
         text = template.render(
@@ -99,7 +99,8 @@ def _bare(models: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, str]]:
     return {name: {"help": "", "better": ""} for row in models.values() for name in row}
 
 
-def _environment() -> SandboxedEnvironment:
+def environment() -> SandboxedEnvironment:
+    """Templates, with everything escaped that is not marked as safe."""
     from jinja2 import FileSystemLoader, StrictUndefined
     from jinja2.sandbox import SandboxedEnvironment
 

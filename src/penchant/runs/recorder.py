@@ -43,6 +43,7 @@ class StageRecorder:
         self.suppress, self.metric, self.hooks, self.mesh = suppress, best, hooks, mesh or Mesh.alone()
         self.best_step: int | None = None
         self.best_value = 1e300  # JSON has no infinity
+        self.last_step, self.tokens = 0, 0  # of the newest checkpoint
 
     def decided(self, name: str, decide: Callable[[], Any]) -> Any:
         """A choice that this machine made when the stage began, kept for when it goes on: then it is the same bits."""
@@ -67,6 +68,7 @@ class StageRecorder:
         if not step:
             return None
         state = checkpoint.load_state(folder / f"checkpoint-{step}")
+        self.last_step, self.tokens = step, state["num_tokens"]
         state["model"] = saved_state(self.model, folder / f"checkpoint-{step}")
         self.best_step, self.best_value = state["best_step"], state["best_value"]
         self.context.note(f"{self.context.name}: going on from step {step}")
@@ -96,6 +98,7 @@ class StageRecorder:
 
     def checkpoint(self, step: int, state: dict[str, Any], metrics: Mapping[str, float]) -> None:
         """Save, note whether it is the best, and remove what is no longer needed."""
+        self.last_step, self.tokens = step, state["num_tokens"]
         name = (self.metric or "").removeprefix("-")
         if name in metrics:
             value = metrics[name] * (-1 if (self.metric or "").startswith("-") else 1)

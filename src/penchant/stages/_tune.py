@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import dataclasses
 import importlib
+import resource
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -36,6 +38,8 @@ __all__ = ["tune"]
 
 def tune(options: Options, context: StageContext) -> dict[str, Any]:
     """Run the stage; see `penchant.stages.tune.run`."""
+    if options.seed is not None:
+        context = dataclasses.replace(context, seed=options.seed)
     data = importlib.import_module(f"penchant.stages.{source_of(options.algorithm)}")
     mesh = Mesh(context.threads, options.device, share_weights=options.shard)
     folder = context.inputs["model"]
@@ -74,20 +78,28 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
         limits=made.limits,
         after_update=algorithm.after_update,
         kept=algorithm.kept,
+        budget=options.token_budget,
     )
     optimizer = Optimizer(model, options.optimizer, options.steps)
     skipped = train(model, optimizer, plan, recorder, console.report_progress, mesh)
     summary = {
         "algorithm": options.algorithm,
-        "steps": options.steps,
+        "steps": recorder.last_step,
         "published_step": recorder.publish(),
         "skipped_steps": skipped,
         "micro_batch_size": rows,
         **made.summary(),
         **mesh.summary(),
+        "reference_tokens": 0 if reference is None else recorder.tokens,
+        "peak_memory_mb": _peak_memory(),
     }
     mesh.close()
     return summary
+
+
+def _peak_memory() -> int:
+    """The most memory that this process had so far, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1 << 20)
 
 
 def _layout(options: Options, folder: Path, tokenizer: Tokenizer, segment: str) -> Conditioning:

@@ -41,6 +41,10 @@ class Options(BaseModel, extra="forbid"):
     signal: str = "style"
     threshold: float | str = 0.0
     steps: int = Field(24, ge=1)
+    token_budget: int | None = Field(
+        None, ge=1, description="policy tokens, sampled and trained on, after which training ends before its steps do"
+    )
+    seed: int | None = Field(None, ge=0, description="null: the run's")
     batch_size: int = Field(128, ge=2, description="completions in one optimizer step")
     num_generations: int = Field(8, ge=2, description="samples of one prompt")
     num_iterations: int | None = Field(
@@ -89,6 +93,9 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
     """What a run would take: completions' tokens, and a rough time."""
     each = options.batch_size * (options.max_completion_length + options.prompt_tokens)
     tokens = rollouts(options) * each
+    if options.token_budget is not None:  # prompts come on top, once for sampling and once for each update
+        share = 1 + options.prompt_tokens / options.max_completion_length
+        tokens = min(tokens, int(options.token_budget * share))
     return {"tokens": tokens, "seconds": tokens / 9000, "disk": 100 << 20, "memory": 2 << 30}
 
 

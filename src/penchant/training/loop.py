@@ -31,6 +31,7 @@ class TrainingPlan:
         source: gives the micro-batches of a step and its statistics.
         objective: turns quantities into sums.
         steps: optimizer steps in all.
+        budget: policy tokens (sampled and trained on) after which training ends before that; None for no such end.
         evaluate: called every `eval_steps` and at the end; returns metrics (it cannot change training).
         eval_steps, save_steps: how often; the last step is always both.
         on_not_finite: what a non-finite loss or gradient does: `skip` the step, `halt`, or `rollback` to the last
@@ -52,6 +53,7 @@ class TrainingPlan:
     limits: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     after_update: Callable[[int, Mapping[str, float]], Mapping[str, float]] | None = None
     kept: Mapping[str, Stateful] = field(default_factory=dict)
+    budget: int | None = None
 
 
 class Recorder(Protocol):
@@ -94,6 +96,12 @@ class _Position:
         for name, one in self.plan.kept.items():
             one.load_state_dict(saved["kept"][name])
         self.step, self.tokens, self.skipped = saved["step"], saved["num_tokens"], saved["skipped"]
+
+    @property
+    def finished(self) -> bool:
+        """Whether all steps are done, or the budget of policy tokens is spent."""
+        spent = self.tokens + getattr(self.plan.source, "sampled_tokens", 0)
+        return self.step >= self.plan.steps or (self.plan.budget is not None and spent >= self.plan.budget)
 
     def update(self, loss: float, norm: float, recorder: Recorder) -> float | None:
         """Move the weights, or leave the step out; returns the learning rate, or None after a rollback."""
@@ -142,7 +150,7 @@ def train(
     at = _Position(model, optimizer, plan)
     if (saved := recorder.resume()) is not None:
         at.restore(saved)
-    while at.step < plan.steps:
+    while not at.finished:
         start = time.perf_counter()
         model.train()
         batches, extra = plan.source.next(at.step)
@@ -159,7 +167,7 @@ def train(
         seconds = time.perf_counter() - start
         row |= {"step": at.step, "learning_rate": rate, "grad_norm": norm, "num_tokens": at.tokens}
         row |= extra | {"skipped": at.skipped, "step_seconds": seconds, "tokens_per_second": counted / seconds}
-        stopping, last = mesh.most(recorder.stop()), at.step == plan.steps
+        stopping, last = mesh.most(recorder.stop()), at.finished
         found: dict[str, float] = {}
         if plan.evaluate is not None and (at.step % plan.eval_steps == 0 or last):
             model.eval()
