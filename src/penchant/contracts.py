@@ -153,8 +153,8 @@ class Algorithm:
 
     Attributes:
         objective: what is minimised.
-        advantages: rewards [groups, samples] -> float32 advantages of the same shape; for rollouts that are credited a
-            completion at a time.
+        advantages: rewards [groups, samples] -> float32 advantages of the same shape, NaN for what is left out; for
+            rollouts that are credited a completion at a time.
         credit: all micro-batches of a rollout, with a column `rewards` by label (0 but where one was earned) and those
             of `needs`, -> the same batches with `advantages` (and `returns`); for credit a token at a time.
         needs: columns that `credit` or the objective reads besides `rewards`, `advantages` and `rollout_logprobs`:
@@ -164,6 +164,9 @@ class Algorithm:
         minibatches: updates of one pass.
         begin: called with the model once, heads added and in its place, before it is trained or gone on with; for what
             `after_update` moves together with it (targets, averages).
+        shape: (rewards [completions], tokens of each, the most tokens) -> rewards, before advantages.
+        dynamic_sampling: rounds at most that sample other prompts for groups whose rewards are all the same.
+        mask_truncated: completions that the token limit cut are not learned from.
         after_update: (step, metrics of that step) -> metrics to add; may move what is in `kept`.
         kept: name -> what changes with training besides weights (a target network, a coefficient); saved and restored.
         q_weight: how many times the published policy adds its smaller target Q to its logits, see `sampling.Options`.
@@ -177,6 +180,9 @@ class Algorithm:
     iterations: int = 1
     minibatches: int = 1
     begin: Callable[[Any], None] | None = None
+    shape: Callable[[Any, Any, int], Any] | None = None
+    dynamic_sampling: int = 0
+    mask_truncated: bool = False
     after_update: Callable[[int, Mapping[str, float]], Mapping[str, float]] | None = None
     kept: Mapping[str, Stateful] = field(default_factory=dict)
     q_weight: float = 0.0

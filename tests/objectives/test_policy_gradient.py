@@ -14,7 +14,8 @@ from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.models.quantities import sequence_logprobs
 from penchant.objectives import mle, policy_gradient
-from penchant.objectives.policy_gradient import clipped_surrogate, k3
+from penchant.objectives.kl import k3
+from penchant.objectives.policy_gradient import clipped_surrogate
 from penchant.training.loop import gradient_step
 
 FINITE = st.floats(-20, 20)
@@ -85,7 +86,7 @@ def test_the_expected_gradient_is_that_of_the_expected_reward():
     ]
     zero = [np.zeros(len(s)) for s in sequences]
     batch = next_token_batch(sequences, None, {"advantages": gain, "rollout_logprobs": zero}, banned=(VOCABULARY,))
-    objective = policy_gradient.build(policy_gradient.Options(beta=0.0), Context())
+    objective = policy_gradient.build(policy_gradient.Options(beta=0.0, importance_sampling_cap=None), Context())
     gradient_step(model, objective, [batch])
     count = objective.totals([batch])["policy"]
     for name, parameter in model.named_parameters():
@@ -123,7 +124,11 @@ def test_the_kl_term_is_weighed_and_divided_once():
     model = small_policy()
     sequences = [np.array([4, 1, 2, 3, 1]), np.array([4, 2, 2, 0])]
     batch = batch_of(sequences, [1.0, -1.0])
-    row = gradient_step(model, policy_gradient.build(policy_gradient.Options(beta=0.5), Context()), [batch])
+    row = gradient_step(
+        model,
+        policy_gradient.build(policy_gradient.Options(beta=0.5, importance_sampling_cap=None), Context()),
+        [batch],
+    )
     logprobs = np.concatenate([sequence_logprobs(model, [s])[0][2:] for s in sequences])
     gap = batch.columns["reference_logprobs"] - logprobs
     expected = np.mean(np.exp(gap) - 1 - gap)

@@ -9,17 +9,15 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from penchant.batches.credit import Credited, earned, pack
+from penchant.batches.experience import Experience, keep
 from penchant.batches.prompts import PromptSet
 from penchant.batches.reuse import Reuse
 from penchant.batches.scoring import Scored, refuse_failures, score
 from penchant.batches.spread import cost, sampled, scored_by_first, with_column
 from penchant.contracts import Algorithm, Reward, Task
 from penchant.errors import DataRejected
-from penchant.files import append_json_lines, writing
 from penchant.models.decoder import Decoder
 from penchant.records import Batch, Completion, Prompt
 from penchant.runtime.mesh import Mesh
@@ -139,26 +137,23 @@ class Rollouts:
 
     def _rollout(self, model: Decoder, step: int) -> tuple[list[Batch], dict[str, float]]:
         """The micro-batches of all processes."""
-        begin = time.perf_counter()
-        stream = self.prompts.start(*self.at)
-        prompts = [p for p in (next(stream) for _ in range(self.groups)) for _ in range(self.samples)]
-        self.at = (self.prompts.epoch, self.prompts.place)
         model.eval()
-        completions = self.complete(model, prompts, self.seed, step * len(prompts))
-        judging = time.perf_counter()
-        scored, credits = scored_by_first(self.mesh, lambda: self._judge(prompts, completions))
-        stats = self._statistics(scored, completions, credits)
-        stats |= {"sampling_seconds": judging - begin, "reward_seconds": time.perf_counter() - judging}
-        earns = [earned(c, characters, self.tokenizer) for c, characters in zip(completions, credits, strict=True)]
-        columns, advantages = self._credit(scored.reward, completions, earns)
+        found, stats = self._live(model, step)
+        stats = self._statistics(found.scored, found.completions, found.credits) | stats
+        pairs = zip(found.completions, found.credits, strict=True)
+        earns = [earned(completion, characters, self.tokenizer) for completion, characters in pairs]
+        columns, advantages = self._credit(found, earns)
         if self.mesh.first:
-            self._keep(step + 1, prompts, completions, scored, advantages)
-        self._refuse(step, stats, scored)
-        rollout = Credited(prompts, completions, earns, self.samples, columns, np.isnan(scored.reward))
+            keep(self.folder, step + 1, found, advantages)
+        self._refuse(step, stats, found.scored)
+        cut_off = [self.algorithm.mask_truncated and c.stop == "length" for c in found.completions]
+        rollout = Credited(
+            found.prompts, found.completions, earns, self.samples, columns, np.isnan(advantages) | cut_off
+        )
         updates = self.reuse.minibatches
         batches = pack(
             rollout,
-            min(self.micro, max(1, len(prompts) // updates)),
+            min(self.micro, max(1, len(found.prompts) // updates)),
             self.mesh.lanes * updates,
             shared=getattr(self.model, "shares_prompts", False),
             temperature=self.sampling.temperature,
@@ -167,10 +162,43 @@ class Rollouts:
         )
         return batches, stats
 
-    def _credit(
-        self, rewards: np.ndarray, completions: Sequence[Completion], earns: Sequence[np.ndarray]
-    ) -> tuple[dict[str, list[np.ndarray]], np.ndarray]:
+    def _live(self, model: Decoder, step: int) -> tuple[Experience, dict[str, float]]:
+        """A rollout; where the algorithm samples dynamically, groups whose rewards are all the same are replaced by
+        those of other prompts as long as there are rounds left (Yu et al. 2025, section 3.2).
+        """
+        rounds = 1 + self.algorithm.dynamic_sampling
+        found, stats = self._sampled(model, step * rounds)
+        made = 1
+        while made < rounds and not (live := self._differs(found.scored.reward)).all():
+            more, other = self._sampled(model, step * rounds + made)
+            made += 1
+            stats = {name: value + other[name] for name, value in stats.items()}
+            fresh = np.flatnonzero(self._differs(more.scored.reward))
+            order = [*np.flatnonzero(live), *(self.groups + fresh), *np.flatnonzero(~live)]
+            found = found.join(more).take(np.array(order[: self.groups]), self.samples)
+        if rounds > 1:
+            stats["sampling_rounds"] = float(made)
+        return found, stats
+
+    def _sampled(self, model: Decoder, number: int) -> tuple[Experience, dict[str, float]]:
+        """Groups of new prompts, judged; `number` counts rounds of sampling."""
+        begin = time.perf_counter()
+        stream = self.prompts.start(*self.at)
+        prompts = [p for p in (next(stream) for _ in range(self.groups)) for _ in range(self.samples)]
+        self.at = (self.prompts.epoch, self.prompts.place)
+        completions = self.complete(model, prompts, self.seed, number * len(prompts))
+        self.sampled_tokens += sum(int((~c.forced).sum()) for c in completions)
+        judging = time.perf_counter()
+        scored, credits = scored_by_first(self.mesh, lambda: self._judge(prompts, completions))
+        seconds = {"sampling_seconds": judging - begin, "reward_seconds": time.perf_counter() - judging}
+        return Experience(prompts, completions, scored, credits), seconds
+
+    def _credit(self, found: Experience, earns: Sequence[np.ndarray]) -> tuple[dict[str, list[np.ndarray]], np.ndarray]:
         """Columns by token, and one advantage a completion (its reward where credit is given a token at a time)."""
+        rewards, completions = found.scored.reward, found.completions
+        if self.algorithm.shape is not None:
+            lengths = np.array([(~c.forced).sum() for c in completions])
+            rewards = self.algorithm.shape(rewards, lengths, self.sampling.max_new_tokens)
         if self.algorithm.advantages is None:
             columns = [np.zeros(len(c.ids), np.float32) for c in completions]
             for column, mask, reward in zip(columns, earns, rewards, strict=True):
@@ -215,7 +243,6 @@ class Rollouts:
         grouped = scored.reward.reshape(self.groups, self.samples)
         known = grouped[~np.isnan(grouped).all(1)]
         lengths = [int((~c.forced).sum()) for c in completions]
-        self.sampled_tokens += sum(lengths)
         by_name: dict[str, float] = {}
         for name, values in scored.parts.items():
             by_name[f"rewards/{name}/mean"] = _mean(values)
@@ -260,37 +287,6 @@ class Rollouts:
             f"every group's rewards were the same {where} (reward {', '.join(same)})",
             "there is nothing to learn from: use another reward, a higher temperature or more num_generations",
         )
-
-    def _keep(
-        self,
-        step: int,
-        prompts: Sequence[Prompt],
-        completions: Sequence[Completion],
-        scored: Scored,
-        advantages: np.ndarray,
-    ) -> None:
-        reward = scored.reward
-        table = pa.table(
-            {
-                "source": [p.source for p in prompts],
-                "prompt": [p.text for p in prompts],
-                "completion": [c.text for c in completions],
-                "stop": [c.stop for c in completions],
-                "reward": reward,
-                **{f"rewards.{name}": values for name, values in scored.parts.items()},
-                "advantage": advantages,
-            }
-        )
-        with writing(self.folder / "rollouts" / f"{step}.parquet") as handle:
-            pq.write_table(table, handle, compression="zstd")
-        best = int(np.nanargmax(reward)) if not np.isnan(reward).all() else 0
-        row = {
-            "step": step,
-            "prompt": prompts[best].text,
-            "text": completions[best].text,
-            "reward": float(reward[best]),
-        }
-        append_json_lines(self.folder / "samples.jsonl", [row])
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the prompts' order, and a rollout that is to be used again."""

@@ -32,6 +32,17 @@ class Scored:
     failed: Mapping[str, int]
     errors: Mapping[str, str]
 
+    def take(self, chosen: np.ndarray) -> Scored:
+        """The rewards of some completions; failures are those of all."""
+        parts = {name: values[chosen] for name, values in self.parts.items()}
+        return Scored(self.reward[chosen], parts, self.failed, self.errors)
+
+    def join(self, other: Scored) -> Scored:
+        """These and more."""
+        parts = {name: np.concatenate([values, other.parts[name]]) for name, values in self.parts.items()}
+        failed = {name: count + other.failed[name] for name, count in self.failed.items()}
+        return Scored(np.concatenate([self.reward, other.reward]), parts, failed, {**other.errors, **self.errors})
+
 
 def combine(parts: np.ndarray, weights: np.ndarray, how: Literal["product", "sum"]) -> np.ndarray:
     """One reward a completion from its parts [rewards, completions]; NaN where any part gave no verdict."""

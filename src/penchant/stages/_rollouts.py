@@ -23,7 +23,9 @@ from penchant.text.conditioning import Conditioning
 from penchant.text.control import resolve_threshold
 from penchant.text.tokenizer import Tokenizer
 
-__all__ = ["Validation", "check", "longest", "make", "sampling_of"]
+__all__ = ["ONLINE", "Validation", "check", "longest", "make", "sampling_of"]
+
+ONLINE = True  # a reference is asked of what is sampled
 
 
 def check(options: Options, model: Any) -> None:

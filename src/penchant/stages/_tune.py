@@ -54,7 +54,8 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
     layout = _layout(options, folder, tokenizer, segment)
     plugins = build_context(context.seed, tokenizer, options.task)
     algorithm = plug("algorithms", {"name": options.algorithm, **options.algorithm_options}, plugins)
-    reference = _reference(model, options, getattr(algorithm.objective, "beta", 0))
+    apart = bool(getattr(algorithm.objective, "beta", 0)) or "reference_logprobs" in algorithm.needs
+    reference = _reference(model, options) if apart and data.ONLINE else None
     if options.lora is not None:
         add_lora(model, **options.lora.model_dump(), seed=context.seed)
     add_heads(model, algorithm.heads)
@@ -111,10 +112,8 @@ def _layout(options: Options, folder: Path, tokenizer: Tokenizer, segment: str) 
     return layout
 
 
-def _reference(model: Any, options: Options, beta: float) -> Any:
+def _reference(model: Any, options: Options) -> Any:
     """The policy as it is now, to stay near; under adapters that come later it shares the weights, which stay."""
-    if not beta or source_of(options.algorithm) != "_rollouts":
-        return None
     memo: dict[int, Any] = {} if options.lora is None else {id(p): p for p in model.parameters()}
     return copy.deepcopy(model, memo).requires_grad_(False)
 
