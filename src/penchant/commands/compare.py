@@ -1,4 +1,4 @@
-"""Which algorithm should I use? Tune with several from the same start, and tell them apart."""
+"""Tune with several algorithms from the same start, and say which to use."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def command(
     print_config: Config = False,
     as_json: AsJson = False,
 ) -> None:
-    """Which algorithm should I use? Tune with several from the same start, and tell them apart.
+    """Tune with several algorithms from the same start, and say which to use.
 
     All get the same budget of policy tokens (sampled and trained on). The start itself and the best of several of its
     samples stand beside. Earlier stages are run once; given a finished run, they are taken from it. It can be stopped

@@ -32,7 +32,7 @@ class Options(BaseModel, extra="forbid"):
 class MinimumRisk:
     """Divided once by the number of groups; the column `advantages` holds rewards."""
 
-    quantities = ("logprobs", "entropy")
+    quantities: tuple[str, ...] = ("logprobs", "entropy")
     unit = "group"
     needs: tuple[str, ...] = ("advantages", "rollout_logprobs", "group")
 

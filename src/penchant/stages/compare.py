@@ -53,7 +53,7 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         name: _mean_cost([cost(context.inputs[cell]) for cell in rows]) for name, rows in options.algorithms.items()
     }
     how = (options.bootstrap, context.seed)
-    result = {
+    result: dict[str, Any] = {
         "algorithms": {
             name: {"measures": {m: figure(side, *how) for m, side in sides[name].items()}, **costs.get(name, {})}
             for name in groups
@@ -61,7 +61,7 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         "paired": _paired(sides, list(options.algorithms), list(options.references), ("reward", independent), how),
         "verdict": verdict(
             {name: sides[name]["reward"] for name in options.algorithms},
-            {name: costs[name]["seconds"] for name in options.algorithms},
+            {name: costs[name]["seconds"] or 0.0 for name in options.algorithms},
             *how,
         ),
         "measures": {name: measures[name] for name in shown},
