@@ -143,7 +143,7 @@ def test_objectives_are_built_and_give_sums(name):
     config = DecoderConfig(vocab_size=20, hidden_size=16, intermediate_size=16, num_hidden_layers=1,
                            num_attention_heads=2, num_key_value_heads=2, initializer_range=0.3)  # fmt: skip
     model = Decoder(config).initialise(0)
-    add_heads(model, {"value": 1, "score": 1})
+    add_heads(model, {"value": 1, "score": 1, **getattr(objective, "heads", {})})
     random = np.random.default_rng(0)
     rows = [random.integers(0, 20, n) for n in (5, 9, 4, 7)]
     size = {"pair": 2, "group": 2}.get(getattr(objective, "unit", "token"), 1)  # sequences of a unit

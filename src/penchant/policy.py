@@ -72,8 +72,8 @@ class Policy:
 
         Args:
             stop: strings that end a text; it is cut before the first of them.
-            options: further ones of `sampling.Options`: min_p, repetition_penalty, min_new_tokens ...; `q_weight` is that
-                of the model's `penchant.json`, unless given.
+            options: further ones of `sampling.Options`: min_p, repetition_penalty, min_new_tokens ...; unless given,
+                `q_weight` is that of the model's `penchant.json`.
             ask: a control token (`good`, `bad`) that leads each segment (line, sentence or document, as in training),
                 in the prompt and while sampling.
 

@@ -18,7 +18,7 @@ Listen = Callable[[int, tuple[int, ...], np.ndarray], None]  # (request, new ids
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """How to sample. Temperature, action values and bans make the policy; what comes after them only warps what is drawn from it.
+    """How to sample. Temperature, bans and q_weight make the policy; what comes after only warps what is drawn from it.
 
     Attributes:
         max_new_tokens: chosen tokens at most; forced ones come on top (and take room in the context).
