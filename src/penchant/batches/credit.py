@@ -59,6 +59,7 @@ def pack(
     lanes: int,
     *,
     shared: bool,
+    start: int | None = None,
     temperature: float,
     banned: tuple[int, ...],
     whole_groups: bool = False,
@@ -68,7 +69,7 @@ def pack(
     Args:
         micro: completions of a batch at most.
         lanes: batches that are worked on at once.
-        shared: whether a group's prompt stands once.
+        shared, start: see `data/pack.completion_batch`.
         whole_groups: never cut through a group; columns get `group`, its number, by label.
     """
     prompts, completions, earns = rollout.prompts, rollout.completions, rollout.earns
@@ -94,6 +95,7 @@ def pack(
             [earns[i] for i in part],
             {name: [np.asarray(values[i], np.float32) for i in part] for name, values in columns.items()},
             shared=shared,
+            start=start,
             temperature=temperature,
             banned=banned,
         )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 
 from penchant.batches.credit import Credited, earned, pack
+from penchant.batches.example_prompts import ExamplePrompts
 from penchant.batches.experience import Experience, keep
 from penchant.batches.prompts import PromptSet
 from penchant.batches.reuse import Reuse
@@ -19,6 +20,7 @@ from penchant.batches.spread import cost, sampled, scored_by_first, with_column
 from penchant.contracts import Algorithm, Reward, Task
 from penchant.errors import DataRejected
 from penchant.models.decoder import Decoder
+from penchant.models.names import decoder_start
 from penchant.records import Batch, Completion, Prompt
 from penchant.runtime.mesh import Mesh
 from penchant.sampling.engine import generate
@@ -79,7 +81,7 @@ class Rollouts:
         reference: Decoder | None,
         tokenizer: Tokenizer,
         task: Task,
-        prompts: PromptSet,
+        prompts: PromptSet | ExamplePrompts,
         rewards: Mapping[str, tuple[Reward, float]],
         algorithm: Algorithm,
         sampling: Sampling,
@@ -156,6 +158,7 @@ class Rollouts:
             min(self.micro, max(1, len(found.prompts) // updates)),
             self.mesh.lanes * updates,
             shared=getattr(self.model, "shares_prompts", False),
+            start=decoder_start(self.model),
             temperature=self.sampling.temperature,
             banned=self.sampling.ban,
             whole_groups=getattr(self.algorithm.objective, "unit", "token") == "group",

@@ -56,6 +56,7 @@ def completion_batch(
     columns: Mapping[str, Sequence[np.ndarray]],
     *,
     shared: bool,
+    start: int | None = None,
     temperature: float = 1.0,
     banned: tuple[int, ...] = (),
 ) -> Batch:
@@ -66,7 +67,11 @@ def completion_batch(
         keep: bool [n] for each completion, False where that token is no label.
         columns: name -> float [n] for each completion.
         shared: a prompt that several completions in a row have stands once.
+        start: the token that a sequence-to-sequence model's decoder begins with; None for other models.
     """
+    if start is not None:
+        sources, targets = ([np.array(row, np.int64) for row in rows] for rows in (prompts, completions))
+        return pair_batch(sources, targets, start, keep, columns, temperature, banned)
     if not shared:
         heads = [len(p) for p in prompts]
         return next_token_batch(

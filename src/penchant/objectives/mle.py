@@ -23,7 +23,7 @@ class Options(BaseModel, extra="forbid"):
 class Mle:
     """-sum_n w_n log p(label_n), divided once by sum_n w_n."""
 
-    quantities = ("logprobs",)
+    quantities: tuple[str, ...] = ("logprobs",)
     uniform = True  # every label weighs the same, unless the batch says otherwise
 
     def totals(self, batches: Sequence[Batch]) -> dict[str, float]:

@@ -30,6 +30,7 @@ __all__ = ["Recipe", "Stage", "find_recipe", "load_recipe"]
 
 _TOP = ("seed", "run_dir", "name", "processes")
 _OWN = ("threads", "inputs")  # keys of a stage that are not its `Options`
+_DATA = ("prepare", "examples")  # what `data.KEY` speaks to
 _TOP_ALIASES = {"output_dir": "run_dir", "run_name": "name"}
 
 
@@ -214,8 +215,9 @@ class _Draft:
         if first in _TOP and not rest:
             self.top[first] = replace(given, key=(first,))
             return
-        kind = "prepare" if first == "data" else first
-        chosen = [first] if first in self.kinds else [name for name, k in self.kinds.items() if Path(k).stem == kind]
+        wanted = _DATA if first == "data" else (first,)
+        named = [name for name, kind in self.kinds.items() if Path(kind).stem in wanted]
+        chosen = [first] if first in self.kinds else named
         if chosen and not rest:
             raise given.wrong(f"{first!r} is a stage", f"give one of its options as {first}.KEY=VALUE")
         if not chosen and self.main and self._knows(self.main, first):

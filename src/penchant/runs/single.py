@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from penchant.data.examples import peek
 from penchant.errors import InputError
 from penchant.runs.layout import RunFolder, published
 
@@ -37,7 +38,7 @@ def single_recipe(kind: str, inputs: Mapping[str, str]) -> dict[str, Any]:
             if role == "model" and any(name.startswith("model.") for name in inputs):
                 continue
             raise InputError(f"penchant {kind} needs {role}", f"give {role}=FOLDER")
-        roles[role] = _fill(role, inputs.get(role), stages, roles)
+        roles[role] = _fill(role, inputs.get(role), stages, roles, rows=kind == "tune")
     for name, folder in inputs.items():
         if name.startswith("model."):
             roles[name.removeprefix("model.")] = str(published(Path(folder)).resolve())
@@ -47,8 +48,12 @@ def single_recipe(kind: str, inputs: Mapping[str, str]) -> dict[str, Any]:
     return {"name": kind, "stages": stages}
 
 
-def _fill(role: str, given: str | None, stages: dict[str, Any], roles: Mapping[str, str]) -> str:
-    """The stage or folder that fills a role; adds the stages that make it from raw files."""
+def _fill(role: str, given: str | None, stages: dict[str, Any], roles: Mapping[str, str], rows: bool) -> str:
+    """The stage or folder that fills a role; adds the stages that make it from raw files.
+
+    Args:
+        rows: files may hold rows of prompts and answers instead of texts.
+    """
     if given is None:  # a tokenizer, learned from the data
         stages["tokenizer"] = {"kind": "tokenizer", "inputs": {"data": roles["data"]}}
         return "tokenizer"
@@ -56,11 +61,14 @@ def _fill(role: str, given: str | None, stages: dict[str, Any], roles: Mapping[s
     if role == "model":
         return str(published(path).resolve())
     for name, stage in (RunFolder(path).recipe() or {}).get("stages", {}).items():
-        if stage.get("kind") == _MAKERS[role] and RunFolder(path).done(name):
+        if stage.get("kind") in (_MAKERS[role], *(["examples"] if role == "data" and rows else [])) and RunFolder(
+            path
+        ).done(name):
             return str(RunFolder(path).stage(name).resolve())
     if role == "data" and not (path / "train.parquet").is_file():
-        stages["prepare"] = {"kind": "prepare", "path": given}
-        return "prepare"
+        maker = "examples" if rows and peek(given) is not None else "prepare"
+        stages[maker] = {"kind": maker, "path": given}
+        return maker
     if not path.is_dir():
         raise InputError("no such folder", f"give {role}= the folder of a finished stage or run", file=path)
     return str(path.resolve())

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penchant import registry
 from penchant.contracts import Complaint, Feed
 from penchant.errors import InputError
 from penchant.evaluation.evaluate import MEASURES
@@ -22,6 +23,7 @@ from penchant.stages._foresee import (
     objective_of,
     objective_options,
     plugin_problem,
+    rows_of,
     segment_of,
     signal_entry,
     signal_problem,
@@ -68,15 +70,20 @@ def pretrain_check(options: pretrain.Options, inputs: Inputs) -> Iterator[Compla
 
 def tune_check(options: tune.Options, inputs: Inputs) -> Iterator[Complaint]:
     """Plug-ins that there are, groups that come out even, a token that the model knows, a context that holds it all."""
-    if options.batch_size % options.num_generations:
-        yield "batch_size", f"make it a multiple of num_generations ({options.num_generations}), for whole groups"
     if problem := plugin_problem("algorithms", {**options.algorithm_options, "name": options.algorithm}):
         yield "algorithm_options" if options.algorithm_options else "algorithm", problem
+        return
+    source = getattr(registry.load("algorithms", options.algorithm), "SOURCE", "rollouts")
+    model, data = inputs.get("model"), inputs.get("data")
+    if source != "rollouts":
+        yield from _fits(0, "max_length", options.max_length, model)
+        return
+    if options.batch_size % options.num_generations:
+        yield "batch_size", f"make it a multiple of num_generations ({options.num_generations}), for whole groups"
     if problem := plugin_problem("tasks", options.task):
         yield "task", problem
     yield from _rewards(options.rewards)
-    model = inputs.get("model")
-    if options.ask is not None:
+    if options.ask is not None and not rows_of(data):
         yield from _asked("ask", options.ask, model)
         yield from _scored(options, inputs, segment_of(model))
     yield from _fits(options.prompt_tokens, "max_completion_length", options.max_completion_length, model)
@@ -142,4 +149,5 @@ def _scored(options: Any, inputs: Inputs, segment: str | None) -> Iterator[Compl
 def _fits(prompt: int, key: str, new: int, model: Feed | Path | None) -> Iterator[Complaint]:
     most = context_of(model)
     if most is not None and prompt + new > most:
-        yield key, f"with prompt_tokens {prompt} it passes the model's {most} positions; lower one of them"
+        beside = f"with prompt_tokens {prompt} it" if prompt else "it"
+        yield key, f"{beside} passes the model's {most} positions; lower {'one of them' if prompt else 'it'}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from penchant.contracts import Context, Feed
+from penchant.data.examples import is_examples
 from penchant.data.summary import QUANTILES
 from penchant.errors import OptionError, PenchantError
 from penchant.files import read_json
@@ -27,7 +28,7 @@ __all__ = [
         "plugin_problem",
         "scores_of",
     ),
-    *("segment_of", "signal_entry", "signal_problem"),
+    *("scores_of", "segment_of", "signal_entry", "signal_problem"),
 ]
 
 Source = Feed | Path | None
@@ -87,6 +88,13 @@ def signal_entry(spec: str | Mapping[str, Any]) -> tuple[str, str, dict[str, Any
     if not isinstance(name := options.pop("name", None), str):
         raise OptionError("a signal has no name", "write data.signals: [style] or [{name: style, ...}]")
     return str(options.pop("as", Path(name).stem if name.endswith(".py") else name)), name, options
+
+
+def rows_of(data: Source) -> bool:
+    """Whether data are rows of prompts and answers, not documents."""
+    if isinstance(data, Feed):
+        return data.kind == "examples"
+    return data is not None and (data / "summary.json").is_file() and is_examples(read_json(data / "summary.json"))
 
 
 def scores_of(data: Source) -> list[str] | None:

@@ -8,11 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from penchant.batches.example_prompts import ExamplePrompts
 from penchant.batches.prompts import PromptSet
 from penchant.batches.rollouts import Rollouts, Sampling
 from penchant.batches.scoring import Scored, score
 from penchant.batches.spread import scored_by_first
 from penchant.contracts import Context, Task
+from penchant.data.examples import is_examples, read_examples
 from penchant.data.store import read_documents
 from penchant.errors import InputError
 from penchant.files import read_json
@@ -21,6 +23,7 @@ from penchant.stages._work import Made, Work
 from penchant.stages.tune import Options, rollouts
 from penchant.text.conditioning import Conditioning
 from penchant.text.control import resolve_threshold
+from penchant.text.template import Template
 from penchant.text.tokenizer import Tokenizer
 
 __all__ = ["ONLINE", "Validation", "check", "longest", "make", "sampling_of"]
@@ -119,7 +122,7 @@ def _rewards(options: Options, context: Context) -> dict[str, tuple[Any, float]]
 class Validation:
     """The reward on validation prompts, without factors over the batch."""
 
-    def __init__(self, source: Rollouts, prompts: PromptSet, count: int):
+    def __init__(self, source: Rollouts, prompts: PromptSet | ExamplePrompts, count: int):
         self.source, self.prompts = source, prompts.take(count)
 
     def __call__(self, step: int) -> dict[str, float]:
@@ -146,10 +149,19 @@ def sampling_of(options: Options, tokenizer: Tokenizer, layout: Conditioning) ->
     return Sampling(options.max_completion_length, options.temperature, (tokenizer.eos_id,), ban, insert)
 
 
-def _prompt_sets(options: Options, data: Path, tokenizer: Tokenizer, task: Task, seed: int) -> dict[str, PromptSet]:
+def _prompt_sets(
+    options: Options, data: Path, tokenizer: Tokenizer, task: Task, seed: int
+) -> dict[str, PromptSet | ExamplePrompts]:
     """The prompts of train and validation."""
-    threshold = 0.0
+    threshold, summary = 0.0, read_json(data / "summary.json")
+    if is_examples(summary):
+        own = None if options.chat_template is None else Path(options.chat_template).read_text(encoding="utf-8")
+        template = Template(tokenizer, own)
+        return {
+            split: ExamplePrompts(read_examples(data / f"{split}.parquet"), template, options.prompt_tokens, seed)
+            for split in ("train", "validation")
+        }
     if options.ask is not None:
-        threshold = resolve_threshold(options.threshold, read_json(data / "summary.json"), options.signal)
+        threshold = resolve_threshold(options.threshold, summary, options.signal)
     tail = (task, tokenizer, options.prompt_tokens, options.ask, options.signal, threshold, seed)
     return {split: PromptSet(read_documents(data / f"{split}.parquet"), *tail) for split in ("train", "validation")}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from penchant import console
 from penchant.contracts import StageContext
+from penchant.data.examples import is_examples
 from penchant.errors import InputError
 from penchant.files import read_json
 from penchant.models.heads import add_heads
@@ -22,7 +23,7 @@ from penchant.runs.recorder import StageRecorder
 from penchant.runtime.mesh import Mesh
 from penchant.runtime.precision import resolve_dtype
 from penchant.stages._work import Work
-from penchant.stages.tune import source_of
+from penchant.stages.tune import for_rows, source_of
 from penchant.text.conditioning import Conditioning
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
@@ -50,7 +51,10 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
     if tokenizer.pad_id == tokenizer.eos_id:
         raise InputError("the pad token is the end token", "give the tokenizer a pad token of its own")
     data.check(options, model)
-    segment = read_json(context.inputs["data"] / "summary.json").get("segment", "line")
+    about = read_json(context.inputs["data"] / "summary.json")
+    if is_examples(about):
+        options = for_rows(options)
+    segment = about.get("segment", "line")
     layout = _layout(options, folder, tokenizer, segment)
     plugins = build_context(context.seed, tokenizer, options.task)
     algorithm = plug("algorithms", {"name": options.algorithm, **options.algorithm_options}, plugins)
@@ -68,10 +72,11 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
     if algorithm.begin is not None:
         algorithm.begin(model)
     made = data.make(Work(options, context, mesh, model, reference, tokenizer, layout, plugins, algorithm, rows))
+    steps = made.steps or options.steps
     plan = TrainingPlan(
         made.source,
         algorithm.objective,
-        options.steps,
+        steps,
         made.evaluate,
         options.eval_steps,
         options.save_steps,
@@ -81,7 +86,7 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
         kept=algorithm.kept,
         budget=options.token_budget,
     )
-    optimizer = Optimizer(model, options.optimizer, options.steps)
+    optimizer = Optimizer(model, options.optimizer, steps)
     skipped = train(model, optimizer, plan, recorder, console.report_progress, mesh)
     summary = {
         "algorithm": options.algorithm,
@@ -129,6 +134,7 @@ def _recorder(
 
     names = options.trackers if mesh.first else ()
     trackers = hooks(names, context.folder, options.project, context.name, context.note)
-    best = "-eval_reward" if options.keep == "best" else None
+    online = source_of(options.algorithm) == "_rollouts"
+    best = None if options.keep == "last" else "-eval_reward" if online else "eval_loss"
     ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
     return StageRecorder(context, model, beside_model, ban, best, trackers, mesh)

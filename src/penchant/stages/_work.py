@@ -47,9 +47,11 @@ class Made:
         evaluate: metrics on validation data, see `TrainingPlan`.
         limits: metric -> (the most it may be, what to do), see `TrainingPlan`.
         summary: what the stage's summary says of the data, asked at the end.
+        steps: how many there are, where the options do not say it.
     """
 
     source: Source
     evaluate: Callable[[int], dict[str, float]] | None
     limits: Mapping[str, tuple[float, str]] = field(default_factory=dict)
     summary: Callable[[], dict[str, Any]] = dict
+    steps: int | None = None

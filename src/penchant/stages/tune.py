@@ -8,6 +8,7 @@ from pydantic import BaseModel, Field
 
 from penchant import registry
 from penchant.contracts import Context, StageContext
+from penchant.errors import InputError
 from penchant.models.names import TARGETS, TargetName
 from penchant.plugins import checked
 from penchant.runtime.names import DeviceName
@@ -41,12 +42,19 @@ class Options(BaseModel, extra="forbid"):
     signal: str = "style"
     threshold: float | str = 0.0
     steps: int = Field(24, ge=1)
+    epochs: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="passes over rows, instead of steps (not for rollouts)"
+    )
+    max_length: int = Field(
+        512, ge=2, description="tokens of a row, prompt and answer; longer ones are left out, counted"
+    )
+    chat_template: str | None = Field(None, description="file of a Jinja template; null: the model's own")
     token_budget: int | None = Field(
         None, ge=1, description="policy tokens, sampled and trained on, after which training ends before its steps do"
     )
     seed: int | None = Field(None, ge=0, description="null: the run's")
-    batch_size: int = Field(128, ge=2, description="completions in one optimizer step")
-    num_generations: int = Field(8, ge=2, description="samples of one prompt")
+    batch_size: int = Field(128, ge=1, description="completions (rows, pairs) in one optimizer step")
+    num_generations: int = Field(8, ge=1, description="samples of one prompt")
     num_iterations: int | None = Field(
         None, ge=1, description="passes over one rollout (from 2 updates on epsilon acts); null: the algorithm's own"
     )
@@ -111,7 +119,7 @@ def rollouts(options: Options) -> int:
 
 
 # Where batches come from (an algorithm's `SOURCE`): the module of this folder that makes them.
-SOURCES = {"rollouts": "_rollouts"}
+SOURCES = {"rollouts": "_rollouts", "examples": "_rows", "pairs": "_rows", "unpaired": "_rows"}
 
 
 def source_of(algorithm: str) -> str:
@@ -119,10 +127,24 @@ def source_of(algorithm: str) -> str:
     return SOURCES[getattr(registry.load("algorithms", algorithm), "SOURCE", "rollouts")]
 
 
+def for_rows(options: Options) -> Options:
+    """Options as they hold for rows of prompts and answers: no control token is asked for, and rewards judge.
+
+    Raises:
+        InputError: rollouts, and nothing judges them.
+    """
+    if source_of(options.algorithm) == "_rollouts" and options.rewards == Options.model_fields["rewards"].default:
+        raise InputError(
+            "rows of prompts have no task that judges answers", "give rewards=, e.g. rewards='[{name: exact_match}]'"
+        )
+    task = {"name": "answer"} if options.task == Options.model_fields["task"].default else options.task
+    return options.model_copy(update={"ask": None, "task": task})
+
+
 def run(options: Options, context: StageContext) -> dict[str, Any]:
     """Tune in `context.folder`, going on from its newest checkpoint; publishes `model/`.
 
-    Inputs: `data` (a prepare folder) and `model` (a stage folder with `model/`, or a model folder).
+    Inputs: `data` (a folder of `prepare` or of `examples`) and `model` (a stage folder, or a model's).
     """
     from penchant.stages._tune import tune  # torch: only the process that trains needs it
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tokenizers
@@ -17,6 +19,7 @@ __all__ = ["END", "PAD", "Tokenizer", "control_text"]
 
 END, PAD = "<|endoftext|>", "<|pad|>"
 _MINIMUM = 256  # one token for each byte
+GUARD = "\ue000"  # of the private use area: no text that people write has it
 
 
 def control_text(name: str) -> str:
@@ -32,8 +35,17 @@ class Tokenizer:
     plain characters, because the text is the user's.
     """
 
-    def __init__(self, backend: tokenizers.Tokenizer, end: str = END, pad: str = PAD):
-        self._backend = backend
+    def __init__(
+        self,
+        backend: tokenizers.Tokenizer,
+        end: str = END,
+        pad: str = PAD,
+        config: Mapping[str, Any] | None = None,
+        chat_template: str | None = None,
+    ):
+        self._backend, self._config, self.chat_template = backend, config, chat_template
+        lead, plain = (backend.encode("a", add_special_tokens=special).ids for special in (True, False))
+        self.lead_ids: tuple[int, ...] = tuple(lead[: lead.index(plain[0])]) if plain and plain[0] in lead else ()
         backend.encode_special_tokens = True  # the text "<|good|>" is encoded as characters
         special = {t.content: i for i, t in sorted(backend.get_added_tokens_decoder().items()) if t.special}
         if end not in special or pad not in special:
@@ -45,6 +57,7 @@ class Tokenizer:
             t[2:-2]: i for t, i in special.items() if t not in (end, pad) and t == control_text(t[2:-2])
         }
         self.special_ids: tuple[int, ...] = tuple(sorted(special.values()))
+        self._special = special
         self.vocab_size: int = backend.get_vocab_size()
         newline = backend.encode("\n", add_special_tokens=False).ids
         self._sizes: np.ndarray | None = None
@@ -92,7 +105,8 @@ class Tokenizer:
     def load(cls, folder: str | Path) -> Tokenizer:
         """Read a folder that `save` wrote, or another one of Hugging Face with `tokenizer.json`.
 
-        Its end and pad tokens are those that `tokenizer_config.json` names; without a pad token of its own, ours.
+        Its end and pad tokens are those that `tokenizer_config.json` names; without a pad token of its own, ours. Where
+        the pad is the end, another special token that text does not use pads instead, if there is one.
 
         Raises:
             InputError: no such folder.
@@ -106,7 +120,8 @@ class Tokenizer:
         if not path.is_file():
             raise CorruptCheckpoint("the file is missing", mend, file=path)
         try:
-            return cls(tokenizers.Tokenizer.from_file(str(path)), **_named(folder))
+            backend = tokenizers.Tokenizer.from_file(str(path))
+            return cls(backend, **_named(folder, backend), config=_raw(folder), chat_template=_template(folder))
         except Exception as error:  # `tokenizers` raises bare Exception
             raise CorruptCheckpoint(f"not a usable tokenizer ({error})", mend, file=path) from error
 
@@ -114,6 +129,12 @@ class Tokenizer:
         """Write `tokenizer.json` and `tokenizer_config.json` into a folder, each whole or not at all."""
         folder = Path(folder)
         write_text(folder / "tokenizer.json", json.dumps(json.loads(self._backend.to_str()), ensure_ascii=False))
+        if self.chat_template is not None:
+            write_text(folder / "chat_template.jinja", self.chat_template)
+        if self._config is not None:
+            kept = {k: v for k, v in self._config.items() if k != "chat_template"}
+            write_json(folder / "tokenizer_config.json", {**kept, "pad_token": self.pad})
+            return
         write_json(
             folder / "tokenizer_config.json",
             {
@@ -131,6 +152,27 @@ class Tokenizer:
         """Token ids of a text; none of them special."""
         ids: list[int] = self._backend.encode(_whole(text), add_special_tokens=False).ids
         return ids
+
+    def encode_template(self, text: str) -> list[int]:
+        """Token ids of a template's text, in which special tokens that are written out become their ids."""
+        found: list[int] = []
+        pattern = "|".join(re.escape(name) for name in sorted(self._special, key=len, reverse=True))
+        for piece in re.split(f"({pattern})", text):
+            if piece in self._special:
+                found.append(self._special[piece])
+            elif piece:
+                found += self.encode(piece.replace(GUARD, ""))
+        return found
+
+    def special_text(self, number: int) -> str:
+        """How a special token is written; nothing for another."""
+        return next((name for name, i in self._special.items() if i == number), "")
+
+    def guarded(self, text: str) -> str:
+        """A user's text whose special tokens, if it has any, stay characters in `encode_template`."""
+        for name in self._special:
+            text = text.replace(name, name[0] + GUARD + name[1:])
+        return text
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, in parallel threads."""
@@ -151,16 +193,37 @@ class Tokenizer:
         return found
 
 
-def _named(folder: Path) -> dict[str, str]:
-    """The end and pad tokens that `tokenizer_config.json` names."""
+def _raw(folder: Path) -> dict[str, Any] | None:
+    """The content of `tokenizer_config.json`."""
     path = folder / "tokenizer_config.json"
-    raw = read_json(path) if path.is_file() else {}
+    return dict(read_json(path)) if path.is_file() else None
+
+
+def _template(folder: Path) -> str | None:
+    """The folder's chat template, if it has one."""
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        return path.read_text(encoding="utf-8")
+    found = (_raw(folder) or {}).get("chat_template")
+    if isinstance(found, list):  # several by name
+        found = next((one["template"] for one in found if one.get("name") == "default"), None)
+    return found if isinstance(found, str) else None
+
+
+def _named(folder: Path, backend: tokenizers.Tokenizer) -> dict[str, str]:
+    """The end and pad tokens that `tokenizer_config.json` names."""
+    raw = _raw(folder) or {}
     found = {}
     for key, name in (("end", "eos_token"), ("pad", "pad_token")):
         token = raw.get(name)
         token = token.get("content") if isinstance(token, dict) else token
         if isinstance(token, str):
             found[key] = token
+    special = [t.content for _, t in sorted(backend.get_added_tokens_decoder().items()) if t.special]
+    if "end" in found and found.get("pad", PAD if PAD in special else found["end"]) == found["end"]:
+        spare = [s for s in special if s != found["end"] and re.search("pad|unk|endoftext|reserved", s, re.IGNORECASE)]
+        if spare:
+            found["pad"] = spare[0]
     return found
 
 

@@ -1,0 +1,224 @@
+"""What `tune` trains on where an algorithm learns from rows: encoded once, those that do not fit counted."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from penchant import registry
+from penchant.batches.rows import Item, Rows, batch_of, with_values
+from penchant.batches.spread import cost, cut
+from penchant.batches.unpaired import Unpaired, mismatched
+from penchant.data.examples import is_examples, read_examples
+from penchant.errors import DataRejected, InputError
+from penchant.files import read_json, stable_hash, writing
+from penchant.models.quantities import quantities
+from penchant.records import Example
+from penchant.stages._work import Made, Work
+from penchant.stages.tune import Options
+from penchant.text.template import Template
+
+__all__ = ["ONLINE", "check", "longest", "make"]
+
+ONLINE = False  # reference log-probs are a column, computed once before training
+_MOST_LEFT_OUT = 0.5  # of the rows, before a run is refused
+
+Encode = Callable[[Template, Mapping[str, Any]], list[Item]]
+
+
+def check(options: Options, model: Any) -> None:
+    """Refuse rows that are longer than the model's context."""
+    limit = model.config.max_position_embeddings
+    if longest(options) > limit:
+        raise InputError(f"max_length {options.max_length} passes the model's context of {limit}", "lower it")
+
+
+def longest(options: Options) -> int:
+    """Tokens of the longest row."""
+    return options.max_length
+
+
+def make(work: Work) -> Made:
+    """The source of rows, and the same loss on validation rows."""
+    options, context, data = work.options, work.context, work.context.inputs["data"]
+    source = getattr(registry.load("algorithms", options.algorithm), "SOURCE", "examples")
+    _check_format(data, source, options.algorithm)
+    template = Template(work.tokenizer, _chat_template(options))
+    train, left = _encoded(work, template, data / "train.parquet", source)
+    held, _ = _encoded(work, template, data / "validation.parquet", source)
+    held = held[: options.eval_prompts]
+    context.note(f"{context.name}: {len(train)} rows" + _told(left))
+    needs = getattr(work.algorithm.objective, "needs", ())
+    others: list[Item] = []
+    if "reference_logprobs" in needs:
+        train, held = (_referred(work, items, name) for items, name in ((train, "train"), (held, "validation")))
+        if source == "unpaired":
+            others = _referred(work, mismatched(train), "mismatched")
+    rows = (options.batch_size, work.micro_batch_size, context.seed, work.mesh)
+    made: Rows = Unpaired(work.model, train, others, *rows) if others else Rows(work.model, train, *rows)
+    steps = options.steps if options.epochs is None else max(1, round(options.epochs * len(train) / options.batch_size))
+    evaluate = HeldOut(work, held) if held else None
+    summary = {"rows": len(train), "left_out": dict(left), "epochs": round(steps * options.batch_size / len(train), 3)}
+    return Made(made, evaluate, {}, lambda: summary, steps)
+
+
+def _told(left: Mapping[str, int]) -> str:
+    return "".join(f", {count} left out: {cause}" for cause, count in left.items())
+
+
+def _check_format(data: Path, source: str, algorithm: str) -> None:
+    summary = read_json(data / "summary.json")
+    there = summary.get("format") if is_examples(summary) else "documents"
+    if there not in _TAKES[source]:
+        raise InputError(
+            f"{algorithm} learns from {' or '.join(_TAKES[source])} rows, and the data are {there}",
+            "give rows with such columns (see `penchant tune --help`), or another --algorithm",
+            file=data,
+        )
+
+
+def _chat_template(options: Options) -> str | None:
+    return None if options.chat_template is None else Path(options.chat_template).read_text(encoding="utf-8")
+
+
+def _pair(template: Template, columns: Mapping[str, Any]) -> list[Item]:
+    prompt, chosen = template.pair_ids(columns["prompt"], columns["chosen"])
+    _, rejected = template.pair_ids(columns["prompt"], columns["rejected"])
+    both = (tuple(chosen), tuple(rejected))
+    soft = columns.get("probability")
+    known = {} if soft is None else {"probability": tuple(np.full(len(c), float(soft), np.float32) for c in both)}
+    margin = columns.get("margin")
+    if margin is not None:
+        known["margin"] = tuple(np.full(len(c), float(margin), np.float32) for c in both)
+    return [Item(tuple(prompt), both, known)]
+
+
+def _answer(template: Template, columns: Mapping[str, Any]) -> list[Item]:
+    answer = columns.get("completion", columns.get("chosen"))
+    prompt, completion = template.pair_ids(columns.get("prompt", ""), answer)
+    if not prompt:  # a text by itself: its first token is read, not asked for
+        prompt, completion = completion[:1], completion[1:]
+    return [Item(tuple(prompt), (tuple(completion),))] if completion else []
+
+
+def _labelled(template: Template, columns: Mapping[str, Any]) -> list[Item]:
+    if "chosen" in columns and "rejected" in columns:
+        return [
+            item
+            for name, label in (("chosen", 1.0), ("rejected", 0.0))
+            for item in _labelled(template, {"prompt": columns["prompt"], "completion": columns[name], "label": label})
+        ]
+    prompt, completion = template.pair_ids(columns["prompt"], columns["completion"])
+    column = np.full(len(completion), float(columns["label"]), np.float32)
+    return [Item(tuple(prompt), (tuple(completion),), {"label": (column,)})]
+
+
+# By an algorithm's SOURCE: the formats that feed it, and how a row of them is encoded.
+_TAKES = {
+    "examples": ("prompt_completion", "language_modeling", "preference", "unpaired", "scored"),
+    "pairs": ("preference",),
+    "unpaired": ("unpaired", "preference"),
+}
+_ENCODE: dict[str, Encode] = {"examples": _answer, "pairs": _pair, "unpaired": _labelled}
+
+
+def _encoded(work: Work, template: Template, path: Path, source: str) -> tuple[list[Item], Counter[str]]:
+    """Rows as tokens, and how many were left out by cause.
+
+    Raises:
+        DataRejected: most rows do not fit.
+    """
+    items: list[Item] = []
+    left: Counter[str] = Counter()
+    examples: list[Example] = read_examples(path)
+    soft = [e.columns.get("probability") is not None for e in examples]
+    if any(soft) and not all(soft):
+        raise InputError("some rows have a probability and others none", "give all of them one, or none", file=path)
+    for example in examples:
+        try:
+            found = _ENCODE[source](template, example.columns)
+        except InputError as error:
+            raise InputError(f"{example.source}: {error.problem}", error.mend, file=path) from error
+        for item in found:
+            if max(len(item.prompt) + len(c) for c in item.completions) > longest(work.options):
+                left[f"longer than max_length {longest(work.options)}"] += 1
+            else:
+                items.append(item)
+    if examples and sum(left.values()) > _MOST_LEFT_OUT * (len(items) + sum(left.values())):
+        raise DataRejected(
+            f"{sum(left.values())} of {len(items) + sum(left.values())} rows do not fit{_told(left)}",
+            "raise max_length=, or give shorter rows",
+            file=path,
+        )
+    return items, left
+
+
+def _referred(work: Work, items: Sequence[Item], name: str) -> list[Item]:
+    """Rows with the reference's log-probs: the policy's before its first step, kept on disk for when it goes on."""
+    weights = [stable_hash(path) for path in sorted(work.context.inputs["model"].rglob("*.safetensors"))]
+    key = stable_hash([weights, str(work.model.dtype), [[item.prompt, item.completions] for item in items]])[:16]
+    path = work.context.folder / "reference" / f"{name}-{key}.npy"
+    flat = [values for item in items for values in item.completions]
+    if work.mesh.most(int(not path.is_file())):
+        with work.mesh.whole(work.model) as model:
+            model.eval()
+            found = with_values(work.mesh, model, items, "reference_logprobs", work.micro_batch_size)
+        if work.mesh.first:
+            with writing(path) as handle:
+                np.save(handle, np.concatenate([v for item in found for v in item.columns["reference_logprobs"]]))
+        return found
+    values = iter(np.split(np.load(path, allow_pickle=False), np.cumsum([len(c) for c in flat])[:-1]))
+    return [
+        Item(
+            item.prompt,
+            item.completions,
+            {**item.columns, "reference_logprobs": tuple(itertools.islice(values, len(item.completions)))},
+            item.keep,
+        )
+        for item in items
+    ]
+
+
+class HeldOut:
+    """The objective on validation rows: `eval_loss`, and its metrics with `eval_` before their names."""
+
+    def __init__(self, work: Work, items: Sequence[Item]):
+        self.work, self.items = work, items
+
+    def __call__(self, step: int) -> dict[str, float]:
+        """All metrics of the objective, over all processes."""
+        import torch
+
+        mesh, objective = self.work.mesh, self.work.algorithm.objective
+        order = sorted(self.items, key=lambda item: item.size)
+        if "kl" in getattr(objective, "needs", ()):  # KTO's batch statistic: at 0 here, so that rows stand alone
+            zeros = [
+                {**item.columns, "kl": tuple(np.zeros(len(c), np.float32) for c in item.completions)} for item in order
+            ]
+            order = [Item(i.prompt, i.completions, columns, i.keep) for i, columns in zip(order, zeros, strict=True)]
+        batches = [batch_of(group, self.work.model) for group in cut(order, self.work.micro_batch_size, mesh.lanes)]
+
+        def one(model: Any, batch: Any) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+            with torch.no_grad():
+                terms = objective.loss(quantities(model, batch, objective.quantities), batch)
+            stats = {key: pair for term in terms.values() for key, pair in term.stats.items()}
+            return {name: float(term.sum) for name, term in terms.items()}, stats
+
+        mine = mesh.share(batches, cost)
+        totals = mesh.sum(objective.totals(mine))
+        with mesh.whole(self.work.model) as model:
+            model.eval()
+            found = mesh.each(model, mine, one, cost)
+        sums, tops, counts = Counter[str](), Counter[str](), Counter[str]()
+        for terms, stats in found:
+            sums.update(terms)
+            tops.update({key: top for key, (top, _) in stats.items()})
+            counts.update({key: n for key, (_, n) in stats.items()})
+        losses, top, count = mesh.sum(dict(sums)), mesh.sum(dict(tops)), mesh.sum(dict(counts))
+        means = {f"eval_{key}": value / max(count[key], 1.0) for key, value in top.items()}
+        return {"eval_loss": sum(value / totals[name] for name, value in losses.items()), **means}
