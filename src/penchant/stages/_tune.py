@@ -41,7 +41,45 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
     """Run the stage; see `penchant.stages.tune.run`."""
     if options.seed is not None:
         context = dataclasses.replace(context, seed=options.seed)
+    about = read_json(context.inputs["data"] / "summary.json")
+    if is_examples(about):
+        options = for_rows(options)
     data = importlib.import_module(f"penchant.stages.{source_of(options.algorithm)}")
+    work, recorder = _begun(options, context, data, about.get("segment", "line"))
+    made, algorithm, mesh = data.make(work), work.algorithm, work.mesh
+    steps = made.steps or options.steps
+    plan = TrainingPlan(
+        made.source,
+        algorithm.objective,
+        steps,
+        made.evaluate,
+        options.eval_steps,
+        options.save_steps,
+        options.on_not_finite,
+        limits=made.limits,
+        after_update=algorithm.after_update,
+        kept=algorithm.kept,
+        budget=options.token_budget,
+    )
+    optimizer = Optimizer(work.model, options.optimizer, steps)
+    skipped = train(work.model, optimizer, plan, recorder, console.report_progress, mesh)
+    summary = {
+        "algorithm": options.algorithm,
+        "steps": recorder.last_step,
+        "published_step": recorder.publish(),
+        "skipped_steps": skipped,
+        "micro_batch_size": work.micro_batch_size,
+        **made.summary(),
+        **mesh.summary(),
+        "reference_tokens": 0 if work.reference is None else recorder.tokens,
+        "peak_memory_mb": _peak_memory(),
+    }
+    mesh.close()
+    return summary
+
+
+def _begun(options: Options, context: StageContext, data: Any, segment: str) -> tuple[Work, StageRecorder]:
+    """A model ready to be trained, and where its story is written."""
     mesh = Mesh(context.threads, options.device, share_weights=options.shard)
     folder = context.inputs["model"]
     folder = folder / "model" if (folder / "model").is_dir() else folder
@@ -51,10 +89,6 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
     if tokenizer.pad_id == tokenizer.eos_id:
         raise InputError("the pad token is the end token", "give the tokenizer a pad token of its own")
     data.check(options, model)
-    about = read_json(context.inputs["data"] / "summary.json")
-    if is_examples(about):
-        options = for_rows(options)
-    segment = about.get("segment", "line")
     layout = _layout(options, folder, tokenizer, segment)
     plugins = build_context(context.seed, tokenizer, options.task)
     algorithm = plug("algorithms", {"name": options.algorithm, **options.algorithm_options}, plugins)
@@ -71,36 +105,7 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
     mesh.place_model(model, again)
     if algorithm.begin is not None:
         algorithm.begin(model)
-    made = data.make(Work(options, context, mesh, model, reference, tokenizer, layout, plugins, algorithm, rows))
-    steps = made.steps or options.steps
-    plan = TrainingPlan(
-        made.source,
-        algorithm.objective,
-        steps,
-        made.evaluate,
-        options.eval_steps,
-        options.save_steps,
-        options.on_not_finite,
-        limits=made.limits,
-        after_update=algorithm.after_update,
-        kept=algorithm.kept,
-        budget=options.token_budget,
-    )
-    optimizer = Optimizer(model, options.optimizer, steps)
-    skipped = train(model, optimizer, plan, recorder, console.report_progress, mesh)
-    summary = {
-        "algorithm": options.algorithm,
-        "steps": recorder.last_step,
-        "published_step": recorder.publish(),
-        "skipped_steps": skipped,
-        "micro_batch_size": rows,
-        **made.summary(),
-        **mesh.summary(),
-        "reference_tokens": 0 if reference is None else recorder.tokens,
-        "peak_memory_mb": _peak_memory(),
-    }
-    mesh.close()
-    return summary
+    return Work(options, context, mesh, model, reference, tokenizer, layout, plugins, algorithm, rows), recorder
 
 
 def _peak_memory() -> int:
