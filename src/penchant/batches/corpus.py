@@ -21,7 +21,7 @@ from penchant.runtime.random import stream
 from penchant.text.control import encode_document
 from penchant.text.tokenizer import Tokenizer
 
-__all__ = ["Corpus", "encode", "encoded_batch", "plain", "windows_of"]
+__all__ = ["Corpus", "encode", "plain", "windows_of"]
 
 
 def plain(tokenizer: Tokenizer) -> Transform:
@@ -112,7 +112,7 @@ class Corpus:
             self.taken += 1
             self.content += int(self.counts[chosen[-1]])
         groups = cut([self.windows[i] for i in chosen], self.micro, self.mesh.lanes)
-        batches = [encoded_batch(group) for group in self.mesh.share(groups, lambda g: sum(len(w.ids) for w in g))]
+        batches = [_batch(group) for group in self.mesh.share(groups, lambda g: sum(len(w.ids) for w in g))]
         return batches, {"content_tokens": self.content, "epoch": round(self.epochs, 4)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -124,7 +124,6 @@ class Corpus:
         self.taken, self.content = state["taken"], state["content"]
 
 
-def encoded_batch(windows: Sequence[Encoded]) -> Batch:
-    """A batch in which each token but the first and those of `control` is asked for; columns as the windows have."""
+def _batch(windows: Sequence[Encoded]) -> Batch:
     columns = {name: [window.columns[name] for window in windows] for name in windows[0].columns}
     return next_token_batch([window.ids for window in windows], [~window.control for window in windows], columns)

@@ -18,6 +18,7 @@ FORMATS = {
     "stepwise": ("prompt", "completions", "labels"),
     "unpaired": ("prompt", "completion", "label"),
     "scored": ("prompt", "completion", "score"),
+    "scored_list": ("prompt", "completions", "scores"),
     "prompt_completion": ("prompt", "completion"),
     "prompt_only": ("prompt",),
     "language_modeling": ("completion",),
@@ -147,6 +148,15 @@ def _user(said: str) -> list[dict[str, str]]:
     return [{"role": "user", "content": said}]
 
 
+def _answers(row: Mapping[str, Any]) -> dict[str, Any]:
+    scores = [float(score) for score in row.get("scores", row.get("rewards"))]
+    return {
+        "prompt": _messages(row["prompt"]),
+        "completions": [_messages(answer) for answer in row["completions"]],
+        "scores": scores,
+    }
+
+
 def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
     found = {"prompt": _messages(row["prompt"]), "completion": _messages(row["completion"])}
     score = row.get("score", row.get("reward"))
@@ -156,6 +166,8 @@ def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
 _SHAPES: tuple[tuple[tuple[str, ...], Any], ...] = (
     (("chosen", "rejected"), _pair),
     (("prompt", "completion"), _answer),
+    (("prompt", "completions", "rewards"), _answers),
+    (("prompt", "completions", "scores"), _answers),
     (("messages",), _conversation),
     (("conversations",), _conversation),
     (("instruction", "output"), _instruction),

@@ -12,6 +12,7 @@ import numpy as np
 
 from penchant import registry
 from penchant.batches.rows import Item, Rows, batch_of, with_values
+from penchant.batches.scored import scored_items
 from penchant.batches.spread import cost, cut
 from penchant.batches.unpaired import Unpaired, mismatched
 from penchant.data.examples import is_examples, read_examples
@@ -123,8 +124,9 @@ _TAKES = {
     "examples": ("prompt_completion", "language_modeling", "preference", "unpaired", "scored"),
     "pairs": ("preference",),
     "unpaired": ("unpaired", "preference"),
+    "scored": ("scored", "scored_list"),
 }
-_ENCODE: dict[str, Encode] = {"examples": _answer, "pairs": _pair, "unpaired": _labelled}
+_ENCODE: dict[str, Encode] = {"examples": _answer, "pairs": _pair, "unpaired": _labelled, "scored": scored_items}
 
 
 def _encoded(work: Work, template: Template, path: Path, source: str) -> tuple[list[Item], Counter[str]]:

@@ -119,7 +119,7 @@ def rollouts(options: Options) -> int:
 
 
 # Where batches come from (an algorithm's `SOURCE`): the module of this folder that makes them.
-SOURCES = {"rollouts": "_rollouts", "examples": "_rows", "pairs": "_rows", "unpaired": "_rows"}
+SOURCES = {"rollouts": "_rollouts", "examples": "_rows", "pairs": "_rows", "unpaired": "_rows", "scored": "_rows"}
 
 
 def source_of(algorithm: str) -> str:

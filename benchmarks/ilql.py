@@ -1,0 +1,356 @@
+"""ILQL against cloning on two stochastic text games: `python benchmarks/ilql.py [graph] [wordle] [--seeds 3]`.
+
+A noisy graph walk (as the motivating example of Snell et al. 2023: data are random walks, and luck looks like skill),
+and Wordle with a small dictionary (data of players who sometimes use what they were told). Each method sees the same
+texts: `clone` all of them, `filtered` those of the highest return, `ilql` all with their rewards. The table shows mean
+returns of fresh games, with 95 % bootstrap intervals over training seeds and games.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from penchant.algorithms import ilql
+from penchant.batches.rows import Item, Rows
+from penchant.batches.scored import Piece, scored_item
+from penchant.contracts import Algorithm, Context
+from penchant.models.config import DecoderConfig
+from penchant.models.decoder import Decoder
+from penchant.models.heads import add_heads
+from penchant.objectives.mle import Mle
+from penchant.runtime.mesh import Mesh
+from penchant.sampling.engine import generate
+from penchant.training.loop import TrainingPlan, train
+from penchant.training.optimizer import Optimizer, OptimizerOptions
+
+_WORDS = """able acid army baby back ball band bank barn bean bear bell bird blue boat body bone book cake calm card
+cash chef city clay coal coat coin cold corn crew dark dawn deer desk dish door drum duck dust echo edge
+face farm film fire fish flag foot fork frog game gate gift girl goat gold hand harp hill home horn idea
+iron jazz jump king kite lake lamp leaf lion loaf mail milk mint moon nest nose oven palm pear pink pond
+rain ring road rock roof rope salt sand ship silk snow soap sofa song star tent tide tree vase wall wave
+wind wolf wood yard"""
+WORDS = _WORDS.split()
+
+
+class Game(Protocol):
+    """A game told in characters: `alphabet` holds all of them; `width` is how many an action has.
+
+    `reset` gives a state and its first text; `step` (state, action) -> state, answer, reward, over; `play_badly` is
+    the action of the players whose games are the data.
+    """
+
+    alphabet: str
+    width: int
+    turns: int
+
+    def reset(self, random: np.random.Generator) -> tuple[Any, str]: ...
+
+    def step(self, state: Any, action: str, random: np.random.Generator) -> tuple[Any, str, float, bool]: ...
+
+    def play_badly(self, state: Any, random: np.random.Generator) -> str: ...
+
+
+class GraphWalk:
+    """Walk to node `a`; each step costs 1; with probability `noise` a step leads to any neighbour, whatever was asked.
+
+    A text is the node where one stands, the neighbour one asks for, the node where one comes to stand, and so on.
+    """
+
+    width = 1
+
+    def __init__(self, nodes: int = 20, degree: int = 3, noise: float = 0.2, turns: int = 15, seed: int = 0):
+        random = np.random.default_rng(seed)
+        self.alphabet = "abcdefghijklmnopqrstuvwxyz"[:nodes]
+        self.noise, self.turns = noise, turns
+        others = [np.delete(np.arange(nodes), node) for node in range(nodes)]
+        self.ways = np.array([random.choice(rest, degree, replace=False) for rest in others])
+
+    def reset(self, random: np.random.Generator) -> tuple[int, str]:
+        node = int(random.integers(1, len(self.alphabet)))
+        return node, self.alphabet[node]
+
+    def step(self, state: int, action: str, random: np.random.Generator) -> tuple[int, str, float, bool]:
+        asked = self.alphabet.index(action)
+        slips = random.random() < self.noise
+        there = int(random.choice(self.ways[state])) if slips else asked if asked in self.ways[state] else state
+        return there, self.alphabet[there], -1.0, there == 0
+
+    def play_badly(self, state: int, random: np.random.Generator) -> str:
+        return self.alphabet[int(random.choice(self.ways[state]))]
+
+    def best(self) -> float:
+        """The mean return of the best walks, by dynamic programming over the turns that are left."""
+        value = np.zeros(len(self.alphabet))
+        for _ in range(self.turns):
+            asked = value[self.ways].max(1)
+            value = -1.0 + (1 - self.noise) * asked + self.noise * value[self.ways].mean(1)
+            value[0] = 0.0
+        return float(value[1:].mean())
+
+
+def feedback(secret: str, guess: str) -> str:
+    """Wordle's answer: 2 in place, 1 elsewhere, 0 not (any more) in the word."""
+    left = [a for a, b in zip(secret, guess, strict=True) if a != b]
+    marks = []
+    for a, b in zip(secret, guess, strict=True):
+        if a == b:
+            marks.append("2")
+        elif b in left:
+            left.remove(b)
+            marks.append("1")
+        else:
+            marks.append("0")
+    return "".join(marks)
+
+
+class Wordle:
+    """Guess a word within `turns` guesses; a wrong guess costs 1.
+
+    An answer repeats the guess, with letters in place as capitals, those that stand elsewhere in circles, and those
+    that are not there in parentheses; a guess that is no word is answered by `!`. Players take a word that agrees with
+    all answers so far with probability `skill`, else any word.
+    """
+
+    def __init__(self, words: Sequence[str] = WORDS, turns: int = 5, skill: float = 0.5):
+        self.words, self.turns, self.skill = list(words), turns, skill
+        self.width = len(self.words[0])
+        letters = "abcdefghijklmnopqrstuvwxyz"
+        self.marks = {
+            mark: dict(zip(letters, map(chr, range(first, first + 26)), strict=True))
+            for mark, first in (("0", 0x249C), ("1", 0x24D0), ("2", ord("A")))
+        }
+        self.alphabet = letters + "".join("".join(kind.values()) for kind in self.marks.values()) + "!?"
+        answers = {(a, b): feedback(a, b) for a, b in itertools.product(self.words, repeat=2)}
+        self.answers: Mapping[tuple[str, str], str] = answers
+
+    def reset(self, random: np.random.Generator) -> tuple[Any, str]:
+        return (str(random.choice(self.words)), tuple(self.words)), "?"
+
+    def step(self, state: Any, action: str, random: np.random.Generator) -> tuple[Any, str, float, bool]:
+        secret, left = state
+        if action not in self.words:
+            return state, "!" * self.width, -1.0, False
+        answer = self.answers[secret, action]
+        left = tuple(word for word in left if self.answers[word, action] == answer)
+        told = "".join(self.marks[mark][letter] for mark, letter in zip(answer, action, strict=True))
+        return (secret, left), told, 0.0 if action == secret else -1.0, action == secret
+
+    def play_badly(self, state: Any, random: np.random.Generator) -> str:
+        return str(random.choice(state[1] if random.random() < self.skill else self.words))
+
+
+# Games played and told -----------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Played:
+    """One game: pieces of text, (text, whether an action, reward)."""
+
+    pieces: list[tuple[str, bool, float]] = field(default_factory=list)
+
+    @property
+    def value(self) -> float:
+        """Its return."""
+        return sum(reward for _, _, reward in self.pieces)
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(text for text, _, _ in self.pieces)
+
+
+def play(game: Game, count: int, seed: int, act: Callable[[list[str], list[Any], int], list[str]]) -> list[Played]:
+    """`count` games side by side; `act` (texts so far, states, turn) -> an action for each that is not over."""
+    random = np.random.default_rng(seed)
+    games, states = [Played() for _ in range(count)], []
+    for one in games:
+        state, text = game.reset(random)
+        states.append(state)
+        one.pieces.append((text, False, 0.0))
+    live = list(range(count))
+    for turn in range(game.turns):
+        actions = act([games[i].text for i in live], [states[i] for i in live], turn)
+        on = []
+        for i, action in zip(live, actions, strict=True):
+            states[i], answer, reward, over = game.step(states[i], action, random)
+            games[i].pieces.append((action, True, reward))
+            if not over:
+                games[i].pieces.append((answer, False, 0.0))
+                on.append(i)
+        live = on
+        if not live:
+            break
+    return games
+
+
+def data(game: Game, count: int, seed: int) -> list[Played]:
+    """Games of bad players."""
+    random = np.random.default_rng([seed, 1])
+    return play(game, count, seed, lambda texts, states, turn: [game.play_badly(s, random) for s in states])
+
+
+def encode(game: Game, games: Sequence[Played]) -> list[Item]:
+    """Games as tokens: a character is one."""
+    ids = {character: i for i, character in enumerate(game.alphabet)}
+    return [scored_item([Piece([ids[c] for c in text], acts, r) for text, acts, r in one.pieces]) for one in games]
+
+
+def returns(
+    model: Decoder, game: Game, count: int, seed: int, q_weight: float = 0.0, temperature: float = 1.0
+) -> np.ndarray:
+    """The returns [count] of a model's games."""
+    ids = {character: i for i, character in enumerate(game.alphabet)}
+
+    def act(texts: list[str], states: list[Any], turn: int) -> list[str]:
+        how = {"max_new_tokens": game.width, "q_weight": q_weight, "temperature": temperature}
+        found = generate(model, [[ids[c] for c in text] for text in texts], seed=seed, first=turn * count, **how)
+        return ["".join(game.alphabet[i] for i in one.ids) for one in found]
+
+    return np.array([one.value for one in play(game, count, seed, act)])
+
+
+# Methods -------------------------------------------------------------------------------------------------------------
+
+
+class Nowhere:
+    """A recorder that keeps nothing but the last row of metrics."""
+
+    def __init__(self) -> None:
+        self.row: dict[str, Any] = {}
+
+    def resume(self) -> None:
+        return None
+
+    def metrics(self, row: dict[str, Any]) -> None:
+        self.row = row
+
+    def checkpoint(self, step: int, state: dict[str, Any], metrics: Mapping[str, float]) -> None:
+        return None
+
+    def stop(self) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
+class Setting:
+    """How much is played, and how models are made and trained."""
+
+    games: int
+    steps: int
+    width: int = 64
+    layers: int = 2
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    keep: float = 0.2
+    options: Mapping[str, float] = field(default_factory=dict)
+    tested: int = 256
+
+
+def fit(game: Game, games: Sequence[Played], algorithm: Algorithm, setting: Setting, seed: int) -> Decoder:
+    """A decoder trained from nothing on games."""
+    longest = 1 + 2 * game.width * game.turns
+    config = DecoderConfig(
+        vocab_size=len(game.alphabet), hidden_size=setting.width, intermediate_size=2 * setting.width,
+        num_hidden_layers=setting.layers, num_attention_heads=4, num_key_value_heads=4, initializer_range=0.1,
+        max_position_embeddings=longest, tie_word_embeddings=False, eos_token_id=None,
+    )  # fmt: skip
+    model = Decoder(config).initialise(seed)
+    add_heads(model, algorithm.heads)
+    if algorithm.begin is not None:
+        algorithm.begin(model)
+    source = Rows(model, encode(game, games), setting.batch_size, setting.batch_size, seed, Mesh.alone())
+    how = OptimizerOptions(name="adamw", learning_rate=setting.learning_rate, weight_decay=0.0, schedule="linear")
+    plan = TrainingPlan(
+        source, algorithm.objective, setting.steps, after_update=algorithm.after_update, kept=algorithm.kept
+    )
+    recorder = Nowhere()
+    train(model, Optimizer(model, how, setting.steps), plan, recorder)
+    print({k: round(v, 3) for k, v in recorder.row.items()}, flush=True) if VERBOSE else None
+    return model
+
+
+VERBOSE = False
+
+
+def best_of(games: Sequence[Played], share: float) -> list[Played]:
+    """The share of games with the highest return."""
+    order = np.argsort([-one.value for one in games], kind="stable")
+    return [games[i] for i in order[: max(1, round(share * len(games)))]]
+
+
+def compare(game: Game, setting: Setting, seed: int) -> dict[str, np.ndarray]:
+    """Returns of fresh games by method, and of the data."""
+    games = data(game, setting.games, seed)
+    test = {"count": setting.tested, "seed": 1000 + seed}
+    found = {"data": np.array([one.value for one in games])}
+    cloning = Algorithm(Mle())
+    for name, chosen in (("clone", games), ("filtered", best_of(games, setting.keep))):
+        model = fit(game, chosen, cloning, setting, seed)
+        found[name] = returns(model, game, **test)
+        found[f"{name}, greedy"] = returns(model, game, temperature=0.0, **test)
+    algorithm = ilql.build(ilql.Options(**setting.options), Context())
+    model = fit(game, games, algorithm, setting, seed)
+    found["ilql"] = returns(model, game, q_weight=algorithm.q_weight, **test)
+    return found
+
+
+GAMES: dict[str, tuple[Callable[[], Game], Setting]] = {
+    "graph": (GraphWalk, Setting(1000, 400, options={"tau": 0.8, "alpha": 0.1, "beta": 8.0, "polyak": 0.02})),
+    "wordle": (
+        Wordle,
+        Setting(20000, 1000, width=64, layers=2, options={"tau": 0.8, "alpha": 0.1, "beta": 8.0, "polyak": 0.02}),
+    ),
+}
+
+
+def interval(by_seed: Sequence[np.ndarray]) -> tuple[float, float, float]:
+    """The mean of all games, and a 95 % interval: seeds are drawn again, and games within each."""
+    random = np.random.default_rng(0)
+    means = []
+    for _ in range(2000):
+        drawn = [by_seed[i] for i in random.integers(len(by_seed), size=len(by_seed))]
+        means.append(np.mean([one[random.integers(len(one), size=len(one))].mean() for one in drawn]))
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(np.mean([one.mean() for one in by_seed])), float(low), float(high)
+
+
+def main() -> None:
+    """Print the table, a line a method."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("games", nargs="*", default=list(GAMES), choices=[*GAMES, []])
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=1)
+    chosen = parser.parse_args()
+    torch.set_num_threads(chosen.threads)
+    for name in chosen.games:
+        make, setting = GAMES[name]
+        start, found = time.perf_counter(), []
+        for seed in range(chosen.seeds):
+            found.append(compare(make(), setting, seed))
+        for method in found[0]:
+            mean, low, high = interval([one[method] for one in found])
+            print(
+                json.dumps(
+                    {
+                        "game": name,
+                        "method": method,
+                        "return": round(mean, 3),
+                        "low": round(low, 3),
+                        "high": round(high, 3),
+                    }
+                )
+            )
+        print(json.dumps({"game": name, "seeds": chosen.seeds, "seconds": round(time.perf_counter() - start)}))
+
+
+if __name__ == "__main__":
+    main()
