@@ -43,7 +43,7 @@ def main() -> None:
     """Run the rounds."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
-    parser.add_argument("work", nargs="*", default=["generate", "grpo", "sft"])
+    parser.add_argument("work", nargs="*", default=["generate", "grpo", "dpo", "sft"])
     parser.add_argument("--peer-python", default=sys.executable)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=4)

@@ -166,6 +166,7 @@ class Algorithm:
             `after_update` moves together with it (targets, averages).
         shape: (rewards [completions], tokens of each, the most tokens) -> rewards, before advantages.
         dynamic_sampling: rounds at most that sample other prompts for groups whose rewards are all the same.
+        pairs: a rollout is packed as pairs: of each group the completions of advantage 1 and -1, in this order.
         mask_truncated: completions that the token limit cut are not learned from.
         after_update: (step, metrics of that step) -> metrics to add; may move what is in `kept`.
         kept: name -> what changes with training besides weights (a target network, a coefficient); saved and restored.
@@ -182,6 +183,7 @@ class Algorithm:
     begin: Callable[[Any], None] | None = None
     shape: Callable[[Any, Any, int], Any] | None = None
     dynamic_sampling: int = 0
+    pairs: bool = False
     mask_truncated: bool = False
     after_update: Callable[[int, Mapping[str, float]], Mapping[str, float]] | None = None
     kept: Mapping[str, Stateful] = field(default_factory=dict)

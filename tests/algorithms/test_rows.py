@@ -7,14 +7,19 @@ import random
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
+from penchant import registry
 from penchant.api import single
-from penchant.contracts import StageContext
+from penchant.contracts import Context, StageContext
 from penchant.data.examples import read_examples
 from penchant.errors import DataRejected, InputError, StageFailed, Stopped
+from penchant.models.heads import load_heads
 from penchant.models.load import load_model
+from penchant.models.scorer import scores
+from penchant.records import Completion, Prompt
 from penchant.runs.executor import execute
 from penchant.stages import examples
 
@@ -170,6 +175,67 @@ def test_rollouts_on_rows(tmp_path, at):
     tune(tmp_path, tmp_path / "grpo", "grpo", **changes)
     assert set(seen) == {"ab"}
     assert (tmp_path / "grpo" / "rollouts" / "2.parquet").is_file()
+
+
+def test_a_reward_model_is_learned_and_is_transformers_own(at, tmp_path):
+    tune(at, tmp_path / "rm", "reward_model")
+    found = toy.rows(tmp_path / "rm")
+    last = found[-1]
+    assert last["eval_rewards/accuracies"] > 0.95
+    assert last["eval_brier"] < 0.1
+    assert 0 <= last["eval_ece"] < 0.3
+    assert 0 < last["eval_longer_wins"] < 0.6  # digits are as long or longer: length alone does not tell
+    folder = tmp_path / "rm" / "model"
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    theirs, info = AutoModelForSequenceClassification.from_pretrained(folder, output_loading_info=True)
+    assert not info["missing_keys"]
+    ours = load_model(folder)
+    assert load_heads(ours, folder)
+    ids = AutoTokenizer.from_pretrained(folder)("say 3: abcd")["input_ids"]
+    expected = float(theirs(input_ids=torch.tensor([ids])).logits)
+    assert float(scores(ours, [ids])[0][0]) == pytest.approx(expected, abs=1e-4)
+    reward = registry.load("rewards", "reward_model")
+    judge = reward.build(reward.Options(model=str(tmp_path / "rm"), probability=True), Context())
+    prompt = Prompt((), "say 5: ", "a", {"prompt": "say 5: "})
+    said = [Completion((), np.zeros(0), np.zeros(0, bool), text, "end") for text in ("abba", "12345", " ")]
+    good, bad, none = judge([prompt] * 3, said)
+    assert good > 0.7 > 0.3 > bad
+    assert none is None
+    with pytest.raises(InputError, match="holds no reward model"):
+        reward.build(reward.Options(model=str(at / "model")), Context())
+
+
+def test_a_reward_model_with_soft_labels_says_how_sure_raters_were(at, tmp_path):
+    soft = [{**row, "probability": 0.7} for row in rows()]
+    write(tmp_path / "soft.jsonl", soft)
+    made(tmp_path / "soft.jsonl", tmp_path / "data")
+    (tmp_path / "model").symlink_to(at / "model")
+    tune(tmp_path, tmp_path / "rm", "reward_model", steps=80)
+    last = toy.rows(tmp_path / "rm")[-1]
+    assert last["eval_rewards/margins"] == pytest.approx(np.log(0.7 / 0.3), abs=0.4)
+    assert last["eval_ece"] < 0.1
+
+
+def test_a_process_reward_model_tells_right_steps_from_wrong_ones(at, tmp_path):
+    rng = random.Random(1)
+    found = []
+    for i in range(120):
+        steps = ["".join(rng.choice(kind) for _ in range(3)) for kind in rng.choices(["abcdefg", "0123456"], k=3)]
+        found.append({"prompt": f"p{i}: ", "completions": steps, "labels": [step.isalpha() for step in steps]})
+    write(tmp_path / "steps.jsonl", found)
+    made(tmp_path / "steps.jsonl", tmp_path / "data")
+    (tmp_path / "model").symlink_to(at / "model")
+    tune(tmp_path, tmp_path / "prm", "process_reward_model", steps=60)
+    last = toy.rows(tmp_path / "prm")[-1]
+    assert last["eval_accuracy"] > 0.95
+    assert last["eval_brier"] < 0.1
+    reward = registry.load("rewards", "reward_model")
+    prompt = Prompt((), "p7: ", "a", {"prompt": "p7: "})
+    said = [Completion((), np.zeros(0), np.zeros(0, bool), text, "end") for text in ("abc\nbcd\nfed", "abc\n123\nfed")]
+    judge = reward.build(reward.Options(model=str(tmp_path / "prm"), steps="min", probability=True), Context())
+    good, bad = judge([prompt] * 2, said)
+    assert good > 0.6 > 0.4 > bad
 
 
 @pytest.mark.skipif("PENCHANT_DATA" not in os.environ, reason="PENCHANT_DATA is not set")

@@ -63,6 +63,7 @@ def pack(
     temperature: float,
     banned: tuple[int, ...],
     whole_groups: bool = False,
+    pairs: bool = False,
 ) -> list[Batch]:
     """Micro-batches whose labels are the tokens that earn credit; `unit` counts a batch's completions.
 
@@ -70,22 +71,35 @@ def pack(
         micro: completions of a batch at most.
         lanes: batches that are worked on at once.
         shared, start: see `data/pack.completion_batch`.
+        pairs: each group has two completions that are not left out, a better one (advantage 1) and a worse one (-1).
         whole_groups: never cut through a group; columns get `group`, its number, by label.
     """
     prompts, completions, earns = rollout.prompts, rollout.completions, rollout.earns
     chosen = [i for i, mask in enumerate(earns) if mask.any() and not rollout.left_out[i]]
+    if pairs:  # an answer without a token to learn from takes its partner with it
+        count = np.bincount([i // rollout.samples for i in chosen], minlength=len(earns) // rollout.samples)
+        chosen = [i for i in chosen if count[i // rollout.samples] == 2]
     length = [len(p.ids) + len(c.ids) for p, c in zip(prompts, completions, strict=True)]
+    advantages = rollout.columns.get("advantages", [])
+
+    def order(i: int) -> float:
+        """Within a group: the better one of a pair first, else the shorter first."""
+        return -float(advantages[i][0]) if pairs else length[i]
+
     longest = [max(length[g : g + rollout.samples]) for g in range(0, len(length), rollout.samples)]
     # a group stays together, since its prompt is computed once; groups of like length together
-    chosen.sort(key=lambda i: (longest[i // rollout.samples], i // rollout.samples, length[i], i))
+    chosen.sort(key=lambda i: (longest[i // rollout.samples], i // rollout.samples, order(i), i))
     columns = {**rollout.columns, "rollout_logprobs": [c.logprobs for c in completions]}
-    if whole_groups:
+    if whole_groups or pairs:
         columns["group"] = [np.full(len(c.ids), i // rollout.samples) for i, c in enumerate(completions)]
         groups = [
             [i for i in chosen if i // rollout.samples == g]
             for g in dict.fromkeys(i // rollout.samples for i in chosen)
         ]
-        parts = [[i for group in part for i in group] for part in cut(groups, max(1, micro // rollout.samples), lanes)]
+        parts = [
+            [i for group in part for i in group]
+            for part in cut(groups, max(1, micro // (2 if pairs else rollout.samples)), lanes)
+        ]
     else:
         parts = cut(chosen, micro, lanes)
     return [

@@ -162,6 +162,7 @@ class Rollouts:
             temperature=self.sampling.temperature,
             banned=self.sampling.ban,
             whole_groups=getattr(self.algorithm.objective, "unit", "token") == "group",
+            pairs=self.algorithm.pairs,
         )
         return batches, stats
 

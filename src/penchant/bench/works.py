@@ -5,6 +5,7 @@ Lines come from `bench_lines.txt` in the model's folder, so that another program
 
 from __future__ import annotations
 
+import copy
 import resource
 import sys
 import tempfile
@@ -21,11 +22,13 @@ from penchant import registry
 from penchant.batches.corpus import Corpus, windows_of
 from penchant.batches.prompts import PromptSet
 from penchant.batches.rollouts import Rollouts, Sampling
+from penchant.batches.rows import Item, Rows, batch_of, with_values
+from penchant.batches.spread import cut
 from penchant.contracts import Context, Judgement, Source, Spot
 from penchant.errors import InputError
 from penchant.models.decoder import Decoder
 from penchant.models.load import load_model
-from penchant.records import Completion, Document, Encoded, Prompt
+from penchant.records import Batch, Completion, Document, Encoded, Prompt
 from penchant.runtime.launch import Place
 from penchant.runtime.mesh import Mesh
 from penchant.sampling.engine import generate
@@ -36,6 +39,7 @@ from penchant.training.optimizer import Optimizer, OptimizerOptions
 __all__ = ["WORKS", "Bench", "run"]
 
 NEW, PROMPTS, GROUP, ROWS, CONTEXT = 64, 8, 8, 64, 256
+PAIRS, PAIR = 32, 512  # pairs a step, tokens of a prompt and an answer at most
 
 
 @dataclass
@@ -167,7 +171,39 @@ def grpo(bench: Bench) -> tuple[list[float], int]:
         return _train(bench, source, algorithm.objective), PROMPTS * GROUP * NEW
 
 
-WORKS = {"generate": sample, "grpo": grpo, "sft": sft}
+class _Referred(Rows):
+    """Pairs whose reference log-probs are computed in the step."""
+
+    def __init__(self, reference: Any, *rest: Any):
+        super().__init__(*rest)
+        self.reference = reference
+
+    def next(self, step: int) -> tuple[list[Batch], dict[str, float]]:
+        """The next pairs, with what the reference says of them."""
+        chosen = sorted(self._chosen(), key=lambda item: item.size)
+        self.reference.eval()
+        found = with_values(self.mesh, self.reference, chosen, "reference_logprobs", self.micro)
+        return [batch_of(group, self.model) for group in cut(found, self.micro, self.mesh.lanes)], {}
+
+
+def dpo(bench: Bench) -> tuple[list[float], int]:
+    """32 pairs of texts of 90 words after a prompt of 90, the reference's log-probs in the step, one update a batch."""
+    rows = bench.text(3 * 256, 90)
+    ids = bench.tokenizer.encode_batch(rows)
+    end = bench.tokenizer.eos_id
+    items = [
+        Item(tuple(prompt), tuple(tuple([*answer, end][: PAIR - len(prompt)]) for answer in answers))
+        for prompt, *answers in zip(ids[0::3], ids[1::3], ids[2::3], strict=True)
+    ]
+    objective = registry.load("objectives", "dpo")
+    reference = copy.deepcopy(bench.model).requires_grad_(False)
+    mesh = Mesh(bench.threads, "cpu", Place())
+    source = _Referred(reference, bench.model, items, PAIRS, max(1, bench.micro_batch_size // 2), 0, mesh)
+    tokens = sum(len(row) for row in ids[: 3 * PAIRS])
+    return _train(bench, source, objective.build(objective.Options(), Context())), tokens
+
+
+WORKS = {"generate": sample, "grpo": grpo, "dpo": dpo, "sft": sft}
 
 
 def run(work: str, bench: Bench) -> dict[str, Any]:

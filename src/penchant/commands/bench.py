@@ -14,8 +14,8 @@ from penchant.commands._shared import AsJson
 
 def command(
     work: Annotated[
-        Literal["generate", "grpo", "sft", "limits"],
-        typer.Argument(metavar="generate|grpo|sft|limits", help="What to time.", show_default=False),
+        Literal["generate", "grpo", "dpo", "sft", "limits"],
+        typer.Argument(metavar="generate|grpo|dpo|sft|limits", help="What to time.", show_default=False),
     ],
     model: Annotated[Path, typer.Argument(metavar="MODEL_DIR", help="A model's folder with bench_lines.txt.")],
     dtype: Annotated[
@@ -28,7 +28,8 @@ def command(
 ) -> None:
     """Time fixed work through the parts that real runs use, or measure the machine's own limits for a model.
 
-    generate: 64 prompts, 64 new tokens each. grpo: 8 prompts x 8 samples x 64 tokens and an update. sft: 64 rows of 256
+    generate: 64 prompts, 64 new tokens each. grpo: 8 prompts x 8 samples x 64 tokens and an update. dpo: 32 pairs of
+    90 words each after 90. sft: 64 rows of 256
     tokens and an update. limits: matrix products at the model's shapes, and memory bandwidth. Nothing else should run
     meanwhile.
 

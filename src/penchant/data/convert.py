@@ -165,6 +165,7 @@ def _answer(row: Mapping[str, Any]) -> dict[str, Any]:
 
 _SHAPES: tuple[tuple[tuple[str, ...], Any], ...] = (
     (("chosen", "rejected"), _pair),
+    (("prompt", "completions", "labels"), lambda row: {"prompt": _messages(row["prompt"])}),
     (("prompt", "completion"), _answer),
     (("prompt", "completions", "rewards"), _answers),
     (("prompt", "completions", "scores"), _answers),

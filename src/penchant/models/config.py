@@ -229,6 +229,9 @@ def _rope(raw: dict[str, Any]) -> dict[str, Any]:
     return rope
 
 
+CAUSAL, SCORER = "ForCausalLM", "ForSequenceClassification"
+
+
 def unsupported(raw: dict[str, Any]) -> list[str]:
     """What in a `config.json` this decoder cannot do, in words; empty where it can do all of it."""
     kind = raw.get("model_type")
@@ -238,7 +241,7 @@ def unsupported(raw: dict[str, Any]) -> list[str]:
     rope = _rope(raw)
     partial = raw.get("partial_rotary_factor") or rope.get("partial_rotary_factor") or 1.0
     return (
-        [str(a) for a in named if a.lower() != FAMILIES[kind].lower()]
+        [str(a) for a in named if a.replace(SCORER, CAUSAL).lower() != FAMILIES[kind].lower()]
         + [f"RoPE of type {rope['rope_type']}"] * (rope["rope_type"] not in SCALINGS)
         + [f"partial_rotary_factor {partial}"] * (partial != 1.0)
         + [f"hidden_act {raw.get('hidden_act')}"] * (raw.get("hidden_act", "silu") not in ("silu", "swish"))

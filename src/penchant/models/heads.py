@@ -34,9 +34,11 @@ def add_heads(model: nn.Module, sizes: Mapping[str, int]) -> None:
     like: Tensor = model.head  # type: ignore[assignment]
     made = {}
     for name, size in sorted(sizes.items()):
-        layer = nn.Linear(like.shape[1], size or like.shape[0], device=like.device, dtype=like.dtype)
+        bias = name != "score"  # transformers' classifiers have none
+        layer = nn.Linear(like.shape[1], size or like.shape[0], bias, device=like.device, dtype=like.dtype)
         nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
+        if bias:
+            nn.init.zeros_(layer.bias)
         made[name] = layer.requires_grad_(not name.startswith("target_"))
     model.heads = nn.ModuleDict(made)
 
@@ -48,7 +50,8 @@ def head_output(model: Any, name: str, states: Tensor) -> Tensor:
         KeyError: the model has no such head.
     """
     layer = model.heads[name]
-    found: Tensor = nn.functional.linear(states.float(), layer.weight.float(), layer.bias.float())
+    bias = None if layer.bias is None else layer.bias.float()
+    found: Tensor = nn.functional.linear(states.float(), layer.weight.float(), bias)
     return found.squeeze(-1) if found.shape[-1] == 1 else found
 
 
@@ -105,7 +108,7 @@ def load_heads(model: nn.Module, folder: Path) -> bool:
         return False
     names = sorted({name.removeprefix(PREFIX).partition(".")[0] for name in found})
     try:
-        add_heads(model, {name: len(found[f"{PREFIX}{name}.bias"]) for name in names})
+        add_heads(model, {name: len(found[f"{PREFIX}{name}.weight"]) for name in names})
         with torch.no_grad():
             for name, tensor in found.items():
                 model.get_parameter(name).copy_(tensor)

@@ -18,6 +18,7 @@ from penchant.models.gguf import find_gguf, read_gguf, unpack_tokenizer
 from penchant.models.heads import read_heads, split_heads, write_heads
 from penchant.models.hugging_face import Foreign, kind_of, load_foreign
 from penchant.models.lora import adapted, merged_state, read_adapter, save_lora
+from penchant.models.scorer import SCORE, scorer_config
 from penchant.models.tensors import read_tensors, write_tensors
 from penchant.text.tokenizer import Tokenizer
 
@@ -40,15 +41,17 @@ def save_model(
     """
     config = model.config
     own, heads = split_heads(weights or model.state_dict())
+    score = {"score.weight": heads[SCORE]} if SCORE in heads else {}
     if isinstance(model, Foreign):
         model.save(folder, own if weights else None)
     elif adapted(model):
-        write_tensors(folder / "model.safetensors", merged_state(model, own))
+        write_tensors(folder / "model.safetensors", merged_state(model, own) | score)
         save_lora(model, folder / "adapter", weights=own)
     else:
-        write_tensors(folder / "model.safetensors", own)
+        write_tensors(folder / "model.safetensors", own | score)
     write_heads(folder, heads)
-    write_json(folder / "config.json", config.to_hugging_face(_NAMES[model.dtype]))
+    content = config.to_hugging_face(_NAMES[model.dtype])
+    write_json(folder / "config.json", scorer_config(content) if SCORE in heads else content)
     ids = {k: getattr(config, k) for k in ("bos_token_id", "eos_token_id", "pad_token_id")}
     generation = {**ids, "do_sample": True, **_generation(folder), **getattr(model, "generation", {})}
     if suppress:
@@ -73,7 +76,8 @@ def saved_state(model: Decoder | Foreign, folder: Path) -> dict[str, torch.Tenso
         return model.saved(folder) | heads
     if adapted(model):
         return dict(model.state_dict()) | read_adapter(folder / "adapter") | heads
-    return read_tensors(folder / "model.safetensors") | heads
+    weights = read_tensors(folder / "model.safetensors") | heads
+    return {name: tensor for name, tensor in weights.items() if name != "score.weight"}
 
 
 def load_model(folder: Path, dtype: torch.dtype | None = None, device: str = "cpu") -> Any:
@@ -143,6 +147,7 @@ def _filled(
     config: DecoderConfig, weights: dict[str, torch.Tensor], dtype: torch.dtype, device: str, place: Path
 ) -> Decoder:
     """A decoder of these weights; `place` is for messages."""
+    weights.pop("score.weight", None)  # a reward model's; `heads.safetensors` has it too
     if config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
     with torch.device("meta"):

@@ -18,6 +18,7 @@ from penchant.batches.unpaired import Unpaired, mismatched
 from penchant.data.examples import is_examples, read_examples
 from penchant.errors import DataRejected, InputError
 from penchant.files import read_json, stable_hash, writing
+from penchant.metrics.calibration import brier, expected_calibration_error
 from penchant.models.quantities import quantities
 from penchant.records import Example
 from penchant.stages._work import Made, Work
@@ -60,7 +61,8 @@ def make(work: Work) -> Made:
         train, held = (_referred(work, items, name) for items, name in ((train, "train"), (held, "validation")))
         if source == "unpaired":
             others = _referred(work, mismatched(train), "mismatched")
-    rows = (options.batch_size, work.micro_batch_size, context.seed, work.mesh)
+    micro = max(1, work.micro_batch_size // (2 if "pairs" in source else 1))  # a pair is two rows
+    rows = (options.batch_size, micro, context.seed, work.mesh)
     made: Rows = Unpaired(work.model, train, others, *rows) if others else Rows(work.model, train, *rows)
     steps = options.steps if options.epochs is None else max(1, round(options.epochs * len(train) / options.batch_size))
     evaluate = HeldOut(work, held) if held else None
@@ -119,14 +121,48 @@ def _labelled(template: Template, columns: Mapping[str, Any]) -> list[Item]:
     return [Item(tuple(prompt), (tuple(completion),), {"label": (column,)})]
 
 
+def _scored_pair(template: Template, columns: Mapping[str, Any]) -> list[Item]:
+    """A pair whose scores are read at the end of each answer: a further label stands there."""
+    (pair,) = _pair(template, columns)
+    ends = tuple((*c, c[-1]) for c in pair.completions)
+    last = tuple(np.arange(len(c)) == len(c) - 1 for c in ends)
+    grown = {name: tuple(np.append(v, v[-1]) for v in values) for name, values in pair.columns.items()}
+    return [Item(pair.prompt, ends, grown, last)]
+
+
+def _steps(template: Template, columns: Mapping[str, Any]) -> list[Item]:
+    """An answer in steps, a line each; a label stands after each."""
+    steps, labels = columns["completions"], [float(label) for label in columns["labels"]]
+    asked = columns["prompt"]
+    said = "\n".join(str(step) for step in steps)
+    answer = said if isinstance(asked, str) else [{"role": "assistant", "content": said}]
+    prompt, whole = template.pair_ids(asked, answer)
+    pieces = [template.tokenizer.encode(str(step) + "\n") for step in steps]
+    ids = [*[i for piece in pieces for i in piece][:-1], whole[-1]]
+    ends = np.cumsum([len(piece) for piece in pieces])
+    completion = (*ids, ids[-1])
+    keep, label = np.zeros(len(completion), bool), np.zeros(len(completion), np.float32)
+    keep[ends], label[ends] = True, labels
+    return [Item(tuple(prompt), (completion,), {"label": (label,)}, (keep,))]
+
+
 # By an algorithm's SOURCE: the formats that feed it, and how a row of them is encoded.
 _TAKES = {
     "examples": ("prompt_completion", "language_modeling", "preference", "unpaired", "scored"),
     "pairs": ("preference",),
+    "scored_pairs": ("preference",),
     "unpaired": ("unpaired", "preference"),
     "scored": ("scored", "scored_list"),
+    "steps": ("stepwise",),
 }
-_ENCODE: dict[str, Encode] = {"examples": _answer, "pairs": _pair, "unpaired": _labelled, "scored": scored_items}
+_ENCODE: dict[str, Encode] = {
+    "examples": _answer,
+    "pairs": _pair,
+    "scored": scored_items,
+    "scored_pairs": _scored_pair,
+    "steps": _steps,
+    "unpaired": _labelled,
+}
 
 
 def _encoded(work: Work, template: Template, path: Path, source: str) -> tuple[list[Item], Counter[str]]:
@@ -205,11 +241,14 @@ class HeldOut:
             order = [Item(i.prompt, i.completions, columns, i.keep) for i, columns in zip(order, zeros, strict=True)]
         batches = [batch_of(group, self.work.model) for group in cut(order, self.work.micro_batch_size, mesh.lanes)]
 
-        def one(model: Any, batch: Any) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+        def one(model: Any, batch: Any) -> tuple[dict[str, float], dict[str, tuple[float, float]], dict[str, Any]]:
             with torch.no_grad():
-                terms = objective.loss(quantities(model, batch, objective.quantities), batch)
+                known = quantities(model, batch, objective.quantities)
+                terms = objective.loss(known, batch)
+                said = objective.predictions(known, batch) if hasattr(objective, "predictions") else {}
             stats = {key: pair for term in terms.values() for key, pair in term.stats.items()}
-            return {name: float(term.sum) for name, term in terms.items()}, stats
+            sizes = {"longer": longer(batch)} if said and objective.unit == "pair" else {}
+            return {name: float(term.sum) for name, term in terms.items()}, stats, {**said, **sizes}
 
         mine = mesh.share(batches, cost)
         totals = mesh.sum(objective.totals(mine))
@@ -217,10 +256,34 @@ class HeldOut:
             model.eval()
             found = mesh.each(model, mine, one, cost)
         sums, tops, counts = Counter[str](), Counter[str](), Counter[str]()
-        for terms, stats in found:
+        for terms, stats, _ in found:
             sums.update(terms)
             tops.update({key: top for key, (top, _) in stats.items()})
             counts.update({key: n for key, (_, n) in stats.items()})
         losses, top, count = mesh.sum(dict(sums)), mesh.sum(dict(tops)), mesh.sum(dict(counts))
         means = {f"eval_{key}": value / max(count[key], 1.0) for key, value in top.items()}
-        return {"eval_loss": sum(value / totals[name] for name, value in losses.items()), **means}
+        judged = self._calibration([said for _, _, said in found if said])
+        return {"eval_loss": sum(value / totals[name] for name, value in losses.items()), **means, **judged}
+
+    def _calibration(self, said: Sequence[Mapping[str, np.ndarray]]) -> dict[str, float]:
+        """ECE and Brier of what is predicted over all processes; for pairs, what length alone would have said."""
+        parts = [{name: values.tolist() for name, values in one.items()} for one in said]
+        every = [one for rank in self.work.mesh.gather(parts) for one in rank]
+        if not every:
+            return {}
+        joined = {name: np.concatenate([one[name] for one in every]) for name in every[0]}
+        p, y = joined["probability"], joined["outcome"]
+        found = {"eval_ece": expected_calibration_error(p, y), "eval_brier": brier(p, y)}
+        if "longer" in joined:
+            gap = joined["longer"]
+            found["eval_longer_wins"] = float(np.mean(np.where(gap == 0, 0.5, (gap > 0) == (y >= 0.5))))
+            if p.std() > 0 and gap.std() > 0:
+                score = np.log(np.clip(p, 1e-9, 1) / np.clip(1 - p, 1e-9, 1))
+                found["eval_length_correlation"] = float(np.corrcoef(score, gap)[0, 1])
+        return found
+
+
+def longer(batch: Any) -> np.ndarray:
+    """By how many tokens the chosen answer of each pair is longer, [pairs]; each sequence has one label, at its end."""
+    places = batch.positions[batch.at]
+    return (places[batch.unit % 2 == 0] - places[batch.unit % 2 == 1]).astype(float)

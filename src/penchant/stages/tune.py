@@ -119,7 +119,9 @@ def rollouts(options: Options) -> int:
 
 
 # Where batches come from (an algorithm's `SOURCE`): the module of this folder that makes them.
-SOURCES = {"rollouts": "_rollouts", "examples": "_rows", "pairs": "_rows", "unpaired": "_rows", "scored": "_rows"}
+SOURCES = {"rollouts": "_rollouts"} | dict.fromkeys(
+    ("examples", "pairs", "scored", "scored_pairs", "steps", "unpaired"), "_rows"
+)
 
 
 def source_of(algorithm: str) -> str:
