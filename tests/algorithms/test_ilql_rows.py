@@ -24,10 +24,17 @@ from penchant.stages.tune import Options
 sys.path.insert(0, str(Path(__file__).parent))
 import toy
 
-SETTINGS = {"algorithm": "ilql", "batch_size": 16, "max_length": 32, "eval_steps": 30, "eval_prompts": 20,
-            "save_steps": 3, "dtype": "float32",
-            "algorithm_options": {"gamma": 1.0, "alpha": 0.05, "polyak": 0.1, "beta": 12.0},
-            "optimizer": {"name": "adamw", "learning_rate": 1e-2, "schedule": "constant", "weight_decay": 0.0}}  # fmt: skip
+SETTINGS = {
+    "algorithm": "ilql",
+    "batch_size": 16,
+    "max_length": 32,
+    "eval_steps": 30,
+    "eval_prompts": 20,
+    "save_steps": 3,
+    "dtype": "float32",
+    "algorithm_options": {"gamma": 1.0, "alpha": 0.05, "polyak": 0.1, "beta": 12.0},
+    "optimizer": {"name": "adamw", "learning_rate": 1e-2, "schedule": "constant", "weight_decay": 0.0},
+}
 
 
 def rows(count=300):

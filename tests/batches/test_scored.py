@@ -23,9 +23,8 @@ def template():
     return Template(Tokenizer.train(["say words to me and I answer them\n" * 20], 300), CHAT)
 
 
-pieces = st.lists(
-    st.tuples(st.lists(st.integers(0, 9), min_size=1, max_size=4), st.booleans(), st.floats(-3, 3, width=32)), max_size=6
-)  # fmt: skip
+tokens = st.lists(st.integers(0, 9), min_size=1, max_size=4)
+pieces = st.lists(st.tuples(tokens, st.booleans(), st.floats(-3, 3, width=32)), max_size=6)
 
 
 @given(rest=pieces)
