@@ -13,6 +13,7 @@ import torch
 from penchant.api import single
 from penchant.contracts import StageContext
 from penchant.errors import InputError, Stopped
+from penchant.evaluation.machine import open_machine
 from penchant.files import read_json
 from penchant.models.heads import read_heads
 from penchant.models.load import load_model, load_tokenizer
@@ -90,6 +91,9 @@ def test_from_the_command_to_a_policy_that_its_values_move(at, tmp_path):
     prompts = [f"say {i}: " for i in range(64)]
     moved, plain = (policy.generate(prompts, max_new_tokens=3, **how) for how in ({}, {"q_weight": 0.0}))
     assert small(moved) > 0.9 > 0.75 > small(plain) > 0.25  # the data's answers are half of each
+    ids = [policy.tokenizer.encode(prompt) for prompt in prompts[:4]]
+    machine = open_machine(folder, "cpu")  # evaluation's door
+    assert len(machine.generate(ids, max_new_tokens=2, q_weight=12.0)) == 4
     with pytest.raises(InputError, match="no action values"):
         load(at / "model").generate("say", max_new_tokens=1, q_weight=1.0)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from penchant.batches.rows import batch_of
@@ -27,6 +27,7 @@ tokens = st.lists(st.integers(0, 9), min_size=1, max_size=4)
 pieces = st.lists(st.tuples(tokens, st.booleans(), st.floats(-3, 3, width=32)), max_size=6)
 
 
+@settings(deadline=None)
 @given(rest=pieces)
 def test_rewards_stand_at_the_last_token_of_what_earned_them(rest):
     told = [Piece(ids, acts, reward if acts else 0.0) for ids, acts, reward in rest]
