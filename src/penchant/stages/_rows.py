@@ -247,7 +247,7 @@ class HeldOut:
                 terms = objective.loss(known, batch)
                 said = objective.predictions(known, batch) if hasattr(objective, "predictions") else {}
             stats = {key: pair for term in terms.values() for key, pair in term.stats.items()}
-            sizes = {"longer": longer(batch)} if said and objective.unit == "pair" else {}
+            sizes = {"longer": longer(batch)} if said and getattr(objective, "unit", "") == "pair" else {}
             return {name: float(term.sum) for name, term in terms.items()}, stats, {**said, **sizes}
 
         mine = mesh.share(batches, cost)
