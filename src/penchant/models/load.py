@@ -18,6 +18,7 @@ from penchant.models.gguf import find_gguf, read_gguf, unpack_tokenizer
 from penchant.models.heads import read_heads, split_heads, write_heads
 from penchant.models.hugging_face import Foreign, kind_of, load_foreign
 from penchant.models.lora import adapted, merged_state, read_adapter, save_lora
+from penchant.models.mlp import KIND, Mlp, load_policy
 from penchant.models.scorer import SCORE, scorer_config
 from penchant.models.tensors import read_tensors, write_tensors
 from penchant.text.tokenizer import Tokenizer
@@ -28,7 +29,7 @@ _NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "
 
 
 def save_model(
-    model: Decoder | Foreign,
+    model: Decoder | Foreign | Mlp,
     folder: Path,
     suppress: tuple[int, ...] = (),
     weights: Mapping[str, torch.Tensor] | None = None,
@@ -39,6 +40,9 @@ def save_model(
         suppress: token ids that samplers must not choose (control tokens), kept in `generation_config.json`.
         weights: the whole weights by name, where the model holds a part of them only.
     """
+    if isinstance(model, Mlp):
+        model.save(folder, weights)
+        return
     config = model.config
     own, heads = split_heads(weights or model.state_dict())
     score = {"score.weight": heads[SCORE]} if SCORE in heads else {}
@@ -65,12 +69,14 @@ def _generation(folder: Path) -> dict[str, Any]:
     return dict(read_json(path)) if path.is_file() else {}
 
 
-def saved_state(model: Decoder | Foreign, folder: Path) -> dict[str, torch.Tensor]:
+def saved_state(model: Decoder | Foreign | Mlp, folder: Path) -> dict[str, torch.Tensor]:
     """What `save_model` wrote of this model, as its `load_state_dict` takes it; beside adapters the base stays.
 
     Raises:
         CorruptCheckpoint: missing, or cannot be read.
     """
+    if isinstance(model, Mlp):
+        return model.saved(folder)
     heads = read_heads(folder)
     if isinstance(model, Foreign):
         return model.saved(folder) | heads
@@ -97,6 +103,8 @@ def load_model(folder: Path, dtype: torch.dtype | None = None, device: str = "cp
     if (file := find_gguf(folder)) is not None:
         return _from_gguf(file, dtype or torch.float32, device)
     raw = read_config(folder)
+    if raw.get("model_type") == KIND:
+        return load_policy(folder)
     if odd := unsupported(raw):
         model: Decoder | Foreign = load_foreign(folder, kind_of(raw, folder), dtype).to(device)
         _slower(folder, odd)

@@ -135,7 +135,7 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
         names: of `logprobs` (log p(label) under the policy: its temperature and bans included), `entropy` (nats), and
             what heads say where label n is asked for: `values` (head `value`) and `score` (head `score`); for a head H
             over the vocabulary (`q`, `q1`, `target_q1` ...) `H_taken`, what it says of the label, and `H_logsumexp`,
-            log sum exp of all that it says.
+            log sum exp of all that it says; `action_values`, the model's own output for the label (a Q network).
         uniform: the loss is a multiple of the sum of log-probs where the batch has no column `weight`; its gradient
             then costs one matrix product less (and is right also where that turns out not to hold).
     """
@@ -144,6 +144,8 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
     states = model(t["inputs"], t["positions"], t["lengths"], **more).index_select(0, t["at"])
     found = {name: head_output(model, head, states) for name, head in HEADS.items() if name in names}
     found |= _action_values(model, states, t["labels"], names)
+    if "action_values" in names:
+        found["action_values"] = _own_values(model, states, t["labels"])
     if "logprobs" in names or "entropy" in names:
         bias = getattr(model, "head_bias", None)
         policy = batch.temperature, batch.banned
@@ -169,6 +171,13 @@ def _action_values(model: Any, states: Tensor, labels: Tensor, names: Sequence[s
             logprobs, _ = _LogProbs.apply(states, layer.weight, layer.bias, labels, (1.0, ()), False, False)
             found[f"{head}_logsumexp"] = taken - logprobs
     return found
+
+
+def _own_values(model: Any, states: Tensor, labels: Tensor) -> Tensor:
+    """The output layer's value of each label, float32 [N]."""
+    values = (states.float() * model.head.index_select(0, labels).float()).sum(-1)
+    bias = getattr(model, "head_bias", None)
+    return values if bias is None else values + bias.index_select(0, labels).float()
 
 
 @torch.no_grad()

@@ -11,7 +11,6 @@ from typing import Any
 
 from penchant.contracts import StageContext
 from penchant.files import append_json_lines, folder_aside, read_json, read_json_lines, write_json, writing
-from penchant.models.decoder import Decoder
 from penchant.models.load import save_model, saved_state
 from penchant.runs import checkpoint
 from penchant.runtime.mesh import Mesh
@@ -32,7 +31,7 @@ class StageRecorder:
     def __init__(
         self,
         context: StageContext,
-        model: Decoder,
+        model: Any,
         write_tokenizer: Callable[[Path], None],
         suppress: tuple[int, ...] = (),
         best: str | None = None,

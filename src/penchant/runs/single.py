@@ -24,16 +24,17 @@ ROLES: dict[str, tuple[str, ...]] = {
 _MAKERS = {"data": "prepare", "tokenizer": "tokenizer", "evaluation": "evaluate"}
 
 
-def single_recipe(kind: str, inputs: Mapping[str, str]) -> dict[str, Any]:
+def single_recipe(kind: str, inputs: Mapping[str, str], alone: bool = False) -> dict[str, Any]:
     """A recipe that ends in one stage of a kind.
 
     Args:
         inputs: role -> folder of a finished stage, run or model; `data` may be raw files too, and `model.NAME` a
             model under a name of its own.
+        alone: it needs none (it acts in an environment).
     """
     stages: dict[str, Any] = {}
     roles: dict[str, str] = {}
-    for role in ROLES[kind]:
+    for role in () if alone else ROLES[kind]:
         if role not in inputs and not (role == "tokenizer" and "data" in inputs):
             if role == "model" and any(name.startswith("model.") for name in inputs):
                 continue

@@ -74,6 +74,11 @@ def tune_check(options: tune.Options, inputs: Inputs) -> Iterator[Complaint]:
         yield "algorithm_options" if options.algorithm_options else "algorithm", problem
         return
     source = getattr(registry.load("algorithms", options.algorithm), "SOURCE", "rollouts")
+    if options.environment is not None:
+        return
+    if source == "transitions":
+        yield "algorithm", "it acts in an environment: give environment=gymnasium:NAME"
+        return
     model, data = inputs.get("model"), inputs.get("data")
     if source != "rollouts":
         yield from _fits(0, "max_length", options.max_length, model)

@@ -30,11 +30,26 @@ class LoraOptions(BaseModel, extra="forbid"):
     targets: tuple[TargetName, ...] = Field(TARGETS, min_length=1, description="layers that have one")
 
 
+class EnvironmentOptions(BaseModel, extra="forbid"):
+    """How an environment is acted in."""
+
+    options: dict[str, Any] = Field({}, description="what the environment is made with, e.g. {is_slippery: false}")
+    num_envs: int = Field(8, ge=1, description="copies that act in step")
+    rollout_steps: int = Field(32, ge=1, description="steps in each between updates (a2c, ppo, reinforce)")
+    batch_size: int = Field(64, ge=1, description="remembered transitions of one update (dqn)")
+    hidden: tuple[int, ...] = Field((64, 64), description="widths of the policy's hidden layers")
+    eval_episodes: int = Field(20, ge=1, description="whole episodes of each evaluation")
+
+
 class Options(BaseModel, extra="forbid"):
     """How a policy is tuned (names as in TRL where it has them)."""
 
     algorithm: str = "grpo"
     algorithm_options: dict[str, Any] = {}
+    environment: str | None = Field(
+        None, description="act in gymnasium:NAME instead, without model and data (q_learning, dqn, a2c, ppo, reinforce)"
+    )
+    environment_options: EnvironmentOptions = EnvironmentOptions()
     task: dict[str, Any] = {"name": "function_body"}
     rewards: list[dict[str, Any]] = [{"name": "task"}, {"name": "diversity"}]
     combine: Literal["product", "sum"] = "product"
@@ -119,7 +134,7 @@ def rollouts(options: Options) -> int:
 
 
 # Where batches come from (an algorithm's `SOURCE`): the module of this folder that makes them.
-SOURCES = {"rollouts": "_rollouts"} | dict.fromkeys(
+SOURCES = {"rollouts": "_rollouts", "transitions": "_environment"} | dict.fromkeys(
     ("examples", "pairs", "scored", "scored_pairs", "steps", "unpaired"), "_rows"
 )
 
@@ -148,6 +163,15 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
 
     Inputs: `data` (a folder of `prepare` or of `examples`) and `model` (a stage folder, or a model's).
     """
+    if options.environment is not None:
+        from penchant.stages._environment import act
+
+        return act(options, context)
     from penchant.stages._tune import tune  # torch: only the process that trains needs it
 
     return tune(options, context)
+
+
+def inputs(options: Options) -> tuple[str, ...]:
+    """Roles that it needs: none where it acts in an environment."""
+    return INPUTS if options.environment is None else ()

@@ -14,7 +14,6 @@ from typing import Any, Literal, Protocol
 
 from penchant.contracts import Objective, Source, Stateful
 from penchant.errors import NotFinite, PenchantError, Stopped
-from penchant.models.decoder import Decoder
 from penchant.runtime.mesh import Mesh
 from penchant.runtime.shard import load_state, state
 from penchant.training.gradient import gradient_step
@@ -71,7 +70,7 @@ class Recorder(Protocol):
 class _Position:
     """Where a run stands, and how to save and restore that."""
 
-    def __init__(self, model: Decoder, optimizer: Optimizer, plan: TrainingPlan):
+    def __init__(self, model: Any, optimizer: Optimizer, plan: TrainingPlan):
         self.model, self.optimizer, self.plan = model, optimizer, plan
         self.step, self.tokens, self.skipped = 0, 0, 0
         self.given_up: set[int] = set()  # steps whose batch a rollback leaves out
@@ -129,7 +128,7 @@ def _refuse(plan: TrainingPlan, step: int, row: Mapping[str, Any]) -> None:
 
 
 def train(
-    model: Decoder,
+    model: Any,
     optimizer: Optimizer,
     plan: TrainingPlan,
     recorder: Recorder,
