@@ -184,19 +184,22 @@ def test_ilql_beats_cloning_on_a_noisy_graph_walk():
     """One seed and few steps; the table of `benchmarks/ilql.py` has more."""
     make, setting = games.GAMES["graph"]
     game = make()
-    found = games.compare(game, dataclasses.replace(setting, steps=250, tested=200), seed=0)
+    found = games.compare(game, dataclasses.replace(setting, steps=200, keep=(0.2,), tested=128), seed=0)
     mean = {name: values.mean() for name, values in found.items()}
     error = {name: values.std() / len(values) ** 0.5 for name, values in found.items()}
-    assert mean["ilql"] > max(mean[n] + 2 * (error[n] + error["ilql"]) for n in ("clone", "clone, greedy", "filtered"))
+    for other in ("data", "clone", "clone, greedy", "filtered 0.2"):
+        assert mean["ilql"] > mean[other] + 2 * (error[other] + error["ilql"]), mean
     assert mean["ilql"] > game.best() - 0.5
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", list(games.GAMES))
 def test_ilql_beats_cloning_over_seeds(name):
-    """Means of 3 training seeds: ILQL's interval lies above those of both ways of cloning."""
+    """Means of 3 training seeds: ILQL's interval lies above those of cloning, sampled and greedy alike."""
     make, setting = games.GAMES[name]
     found = [games.compare(make(), setting, seed) for seed in range(3)]
     by_method = {method: games.interval([one[method] for one in found]) for method in found[0]}
-    low = by_method["ilql"][1]
-    assert all(low > by_method[other][2] for other in ("data", "clone", "filtered")), by_method
+    for end in ("", ", greedy"):
+        for other in ("clone", *(f"filtered {keep}" for keep in setting.keep)):
+            assert by_method[f"ilql{end}"][1] > by_method[other + end][2], by_method
+    assert by_method["ilql"][1] > by_method["data"][2]
