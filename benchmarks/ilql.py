@@ -286,7 +286,7 @@ def compare(game: Game, setting: Setting, seed: int) -> dict[str, np.ndarray]:
     found = {"data": np.array([one.value for one in games])}
     methods = {"clone": (games, Algorithm(Mle()))}
     methods |= {f"filtered {keep}": (best_of(games, keep), Algorithm(Mle())) for keep in setting.keep}
-    methods["ilql"] = games, ilql.build(ilql.Options(**setting.options), Context())
+    methods["ilql"] = games, ilql.build(ilql.Options(**setting.options), Context(seed=seed))
     for name, (chosen, algorithm) in methods.items():
         model = fit(game, chosen, algorithm, setting, seed)
         for label, temperature in ((name, 1.0), (f"{name}, greedy", 0.0)):

@@ -113,6 +113,7 @@ def test_a_stopped_run_goes_on_with_the_same_bits(at, tmp_path, dtype):
     heads = read_heads(tmp_path / "whole" / "model")
     slow, fast = heads["heads.target_q1.weight"].float(), heads["heads.q1.weight"].float()
     assert 0 < slow.norm() < fast.norm()
+    assert not torch.equal(heads["heads.q1.weight"], heads["heads.q2.weight"])  # two opinions
 
 
 def test_a_model_of_transformers(at, tmp_path):

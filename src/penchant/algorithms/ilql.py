@@ -29,11 +29,13 @@ class Options(ilql.Options):
 def build(options: Options, context: Context) -> Algorithm:
     """The algorithm; its targets are heads of the model that follow `q1` and `q2` after each update."""
     from penchant.models.following import Following
+    from penchant.models.heads import draw_heads
 
     targets = Following(options.polyak)
 
     def begin(model: Any) -> None:
         heads = model.heads
+        draw_heads(model, ("q1", "q2"), context.seed)  # two that began alike would stay alike, and their minimum be one
         targets.begin(
             {
                 f"{slow}.{part}": (getattr(heads[slow], part), getattr(heads[fast], part))

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from penchant.errors import CorruptCheckpoint, InputError
 from penchant.models.tensors import read_tensors, write_tensors
+from penchant.runtime.shard import local, own
 
 __all__ = [
-    "FILE", "add_heads", "head_output", "load_heads", "perturbed", "read_heads", "split_heads", "target_layers",
-    "write_heads",
+    "FILE", "add_heads", "draw_heads", "head_output", "load_heads", "perturbed", "read_heads", "split_heads",
+    "target_layers", "write_heads",
 ]  # fmt: skip
 
 FILE = "heads.safetensors"
@@ -41,6 +42,16 @@ def add_heads(model: nn.Module, sizes: Mapping[str, int]) -> None:
             nn.init.zeros_(layer.bias)
         made[name] = layer.requires_grad_(not name.startswith("target_"))
     model.heads = nn.ModuleDict(made)
+
+
+@torch.no_grad()
+def draw_heads(model: Any, names: Sequence[str], seed: int, scale: float = 0.1) -> None:
+    """Begin heads apart from each other instead of at 0: what they say of a normed state is about N(0, scale)."""
+    generator = torch.Generator().manual_seed(seed)
+    for name in names:
+        weight: Tensor = model.heads[name].weight
+        drawn = torch.randn(weight.shape, generator=generator) * scale / weight.shape[1] ** 0.5
+        local(weight).copy_(own(drawn.to(weight.device, weight.dtype), weight))
 
 
 def head_output(model: Any, name: str, states: Tensor) -> Tensor:
