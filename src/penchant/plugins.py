@@ -31,6 +31,7 @@ def checked(kind: str, entry: Mapping[str, Any]) -> tuple[ModuleType, Any]:
     """
     from pydantic import ValidationError
 
+    entry = _adapted(kind, entry)
     name = entry["name"]
     module = registry.load(kind, name)
     given = {k: v for k, v in entry.items() if k not in ("name", "weight")}
@@ -48,6 +49,22 @@ def checked(kind: str, entry: Mapping[str, Any]) -> tuple[ModuleType, Any]:
             f"{what}:{place} {str(first['msg']).removeprefix('Value error, ')}",
             f"its options are {', '.join(module.Options.model_fields) or 'none'}",
         ) from error
+
+
+def _adapted(kind: str, entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A reward's entry that names a signal or a metric (`signal:style`, `metric:rouge`, `rouge`) as its adapter's."""
+    name = str(entry["name"])
+    if kind != "rewards" or name.endswith(".py"):
+        return entry
+    room, _, inner = name.partition(":")
+    if not inner and name not in registry.names("rewards") and name in registry.names("metrics"):
+        room, inner = "metric", name
+    if room not in ("signal", "metric") or not inner:
+        return entry
+    known = {*registry.load("rewards", room).Options.model_fields, "weight"}
+    rest = {k: v for k, v in entry.items() if k != "name"}
+    own = {**rest.pop("options", {}), **{k: rest.pop(k) for k in list(rest) if k not in known}}
+    return {**rest, "name": room, room: inner, "options": own}
 
 
 def build_context(seed: int, tokenizer: Any, task: Mapping[str, Any]) -> Context:

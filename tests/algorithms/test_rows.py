@@ -171,9 +171,13 @@ def test_rollouts_on_rows(tmp_path, at):
         seen.extend(answer)
         return toy.lower(prompts, completions)
 
-    changes = {**toy.SETTINGS, "steps": 2, "rewards": [{"name": "mine", "call": reward}]}
+    changes = {**toy.SETTINGS, "steps": 2, "rewards": [{"name": "mine", "call": reward}],
+               "independent": {"name": "token_f1"}}  # fmt: skip
     tune(tmp_path, tmp_path / "grpo", "grpo", **changes)
     assert set(seen) == {"ab"}
+    row = toy.rows(tmp_path / "grpo")[-1]
+    assert 0 <= row["independent/token_f1"] <= 1
+    assert 0 <= row["eval_independent/token_f1"] <= 1
     assert (tmp_path / "grpo" / "rollouts" / "2.parquet").is_file()
 
 

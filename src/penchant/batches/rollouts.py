@@ -17,6 +17,7 @@ from penchant.batches.prompts import PromptSet
 from penchant.batches.reuse import Reuse
 from penchant.batches.scoring import Scored, refuse_failures, score
 from penchant.batches.spread import cost, sampled, scored_by_first, with_column
+from penchant.batches.watch import Watch
 from penchant.contracts import Algorithm, Reward, Task
 from penchant.errors import DataRejected
 from penchant.models.decoder import Decoder
@@ -73,6 +74,7 @@ class Rollouts:
             batches hold `old_logprobs`, fixed once.
         note: tells the person, once a reward, that it failed.
         mesh: the processes, each of which samples its own groups; rewards are asked in the first alone.
+        independent: name and reward that are logged beside, and never optimised.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Rollouts:
         num_mini_batches: int = 1,
         note: Callable[[str], None] = lambda text: None,
         mesh: Mesh | None = None,
+        independent: tuple[str, Reward] | None = None,
     ):
         self.model, self.reference, self.tokenizer, self.task = model, reference, tokenizer, task
         self.prompts, self.rewards, self.algorithm, self.sampling = prompts, rewards, algorithm, sampling
@@ -111,6 +114,8 @@ class Rollouts:
         self.at = (0, 0)
         self.dead = 0
         self.sampled_tokens = 0  # chosen ones, so far
+        self.independent = independent
+        self.watch = None if independent is None else Watch(independent[0], self.note)
 
     def next(self, step: int) -> tuple[list[Batch], dict[str, float]]:
         """This process's micro-batches of one step; and what the rollouts were like, where they are new."""
@@ -142,6 +147,9 @@ class Rollouts:
         model.eval()
         found, stats = self._live(model, step)
         stats = self._statistics(found.scored, found.completions, found.credits) | stats
+        stats |= self.beside(found.prompts, found.completions)
+        if self.independent is not None and self.watch is not None:
+            self.watch.add(stats["reward"], stats[f"independent/{self.independent[0]}"])
         pairs = zip(found.completions, found.credits, strict=True)
         earns = [earned(completion, characters, self.tokenizer) for completion, characters in pairs]
         columns, advantages = self._credit(found, earns)
@@ -229,6 +237,18 @@ class Rollouts:
         self.tell(scored)
         return scored, [judgement.credit for judgement in judgements]
 
+    def beside(self, prompts: Sequence[Prompt], completions: Sequence[Completion]) -> dict[str, float]:
+        """`independent/NAME`: the mean of what is not optimised; nothing where there is no such metric."""
+        if self.independent is None:
+            return {}
+        name, reward = self.independent
+
+        def judge() -> tuple[Scored, list[int]]:
+            judged = [self.task.judge(p, c.text, c.stop) for p, c in zip(prompts, completions, strict=True)]
+            return score({name: (reward, 1.0)}, prompts, completions, judged, "sum"), []
+
+        return {f"independent/{name}": _mean(scored_by_first(self.mesh, judge)[0].reward)}
+
     def tell(self, scored: Scored) -> None:
         """Say once of each reward that it failed.
 
@@ -299,6 +319,7 @@ class Rollouts:
             "dead": self.dead,
             "too_long": self.prompts.too_long,
             "sampled_tokens": self.sampled_tokens,
+            **({} if self.watch is None else {"watch": self.watch.state_dict()}),
             **self.reuse.state_dict(),
         }
 
@@ -307,6 +328,8 @@ class Rollouts:
         self.at, self.dead = (state["at"][0], state["at"][1]), state["dead"]
         self.prompts.too_long, self.sampled_tokens = state["too_long"], state["sampled_tokens"]
         self.reuse.load_state_dict(state)
+        if self.watch is not None:
+            self.watch.load_state_dict(state["watch"])
 
 
 def _mean(values: np.ndarray) -> float:

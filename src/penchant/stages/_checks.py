@@ -88,6 +88,9 @@ def tune_check(options: tune.Options, inputs: Inputs) -> Iterator[Complaint]:
     if problem := plugin_problem("tasks", options.task):
         yield "task", problem
     yield from _rewards(options.rewards)
+    beside = options.independent
+    if beside is not None and "call" not in beside and (problem := plugin_problem("rewards", beside)):
+        yield "independent", problem
     if options.ask is not None and not rows_of(data):
         yield from _asked("ask", options.ask, model)
         yield from _scored(options, inputs, segment_of(model))

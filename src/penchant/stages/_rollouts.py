@@ -78,6 +78,7 @@ def make(work: Work) -> Made:
         num_mini_batches=options.num_mini_batches or work.algorithm.minibatches,
         note=lambda text: context.note(f"{context.name}: {text}"),
         mesh=work.mesh,
+        independent=_independent(options, plugins),
     )
     validation = Validation(source, sets["validation"], options.eval_prompts)
     if (there := len(validation.prompts)) < options.eval_prompts:
@@ -111,6 +112,14 @@ def _reward(entry: Mapping[str, Any], context: Context) -> tuple[Any, float]:
     return score, weight
 
 
+def _independent(options: Options, context: Context) -> tuple[str, Any] | None:
+    """Name and reward of what is watched and not optimised."""
+    if options.independent is None:
+        return None
+    name = str(options.independent.get("name"))
+    return name.replace(":", "."), _reward(options.independent, context)[0]
+
+
 def _rewards(options: Options, context: Context) -> dict[str, tuple[Any, float]]:
     """All rewards by name."""
     names = [entry.get("name") for entry in options.rewards]
@@ -139,7 +148,8 @@ class Validation:
             return scored, []
 
         reward = scored_by_first(s.mesh, judge)[0].reward
-        return {"eval_reward": np.nan if np.isnan(reward).all() else float(np.nanmean(reward))}
+        found = {"eval_reward": np.nan if np.isnan(reward).all() else float(np.nanmean(reward))}
+        return found | {f"eval_{key}": value for key, value in s.beside(self.prompts, completions).items()}
 
 
 def sampling_of(options: Options, tokenizer: Tokenizer, layout: Conditioning) -> Sampling:

@@ -52,6 +52,9 @@ class Options(BaseModel, extra="forbid"):
     environment_options: EnvironmentOptions = EnvironmentOptions()
     task: dict[str, Any] = {"name": "function_body"}
     rewards: list[dict[str, Any]] = [{"name": "task"}, {"name": "diversity"}]
+    independent: dict[str, Any] | None = Field(
+        None, description="a reward that is watched beside and never optimised, {name: ..., ...options}"
+    )
     combine: Literal["product", "sum"] = "product"
     ask: str | None = Field("good", description="control token that is asked for; null for a plain model")
     signal: str = "style"
