@@ -53,8 +53,9 @@ results: $(INSTALLED) ## the quickstart over several training seeds (SEEDS=0,1,2
 gpu: $(DEVELOPED) ## the tests that need a CUDA device
 	$(BIN)/python -m pytest -m gpu $(ARGS)
 
-docs: $(INSTALLED) ## write docs/help.md from --help
+docs: $(INSTALLED) ## write docs/help.md and docs/algorithms.md from the code
 	$(BIN)/python docs/make_help.py
+	$(BIN)/python docs/make_algorithms.py
 
 clean: ## remove the virtual environment and every cache; runs stay
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist

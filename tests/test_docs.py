@@ -77,6 +77,17 @@ def test_commands_of_the_readme_exist(line, capsys):
         load_recipe(words[1], [w for w in words[2:] if not w.startswith("-")], environment={})
 
 
+def test_algorithms_page():
+    """docs/algorithms.md is what the modules say; every algorithm has its place, and a curve or another measure."""
+    spec = importlib.util.spec_from_file_location("make_algorithms", REPOSITORY / "docs/make_algorithms.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = (REPOSITORY / "docs/algorithms.md").read_text(encoding="utf-8")
+    assert text == module.page()
+    assert all(f"### {name}\n" in text for name in registry.names("algorithms"))
+
+
 def test_help_page():
     """docs/help.md is what `--help` says; `make docs` writes it again."""
     spec = importlib.util.spec_from_file_location("make_help", REPOSITORY / "docs/make_help.py")
