@@ -95,7 +95,7 @@ def _begun(options: Options, context: StageContext, data: Any, segment: str) -> 
     apart = bool(getattr(algorithm.objective, "beta", 0)) or "reference_logprobs" in algorithm.needs
     reference = _reference(model, options) if apart and data.ONLINE else None
     if options.lora is not None:
-        add_lora(model, **options.lora.model_dump(), seed=context.seed)
+        add_lora(getattr(model, "inner", model), **options.lora.model_dump(), seed=context.seed)
     add_heads(model, algorithm.heads)
     layout = dataclasses.replace(layout, q_weight=algorithm.q_weight)
     recorder = _recorder(options, context, model, tokenizer, layout, mesh)
