@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -205,6 +207,22 @@ def test_algorithms_say_what_they_pick(name):
     assert algorithm.objective.quantities
     assert algorithm.advantages is None or algorithm.credit is None
     assert len(registry.describe("algorithms", name)) > 30
+
+
+PRESETS = {"dr_grpo": "grpo", "dapo": "grpo", "gspo": "grpo", "cispo": "grpo", "ipo": "dpo", "cdpo": "dpo",
+           "robust_dpo": "dpo", "dqn": "q_learning"}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_presets_hold_options_alone(name):
+    """What is an option of another algorithm is no copy of it: a file without a function, and the other's maker."""
+    module = registry.load("algorithms", name)
+    tree = ast.parse(Path(inspect.getfile(module)).read_text(encoding="utf-8"))
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef | ast.Lambda)]
+    parent = registry.load("algorithms", PRESETS[name])
+    assert module.build is parent.build
+    assert issubclass(module.Options, parent.Options)
+    assert module.Options() != parent.Options()
 
 
 @pytest.mark.parametrize("name", registry.names("recipes"))

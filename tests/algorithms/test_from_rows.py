@@ -122,6 +122,18 @@ def test_sft_learns_answers_and_not_prompts(at, tmp_path):
     )  # chosen answers of four letters, each a token, and their end
 
 
+def test_what_is_learned_from_is_shown_before(at, tmp_path):
+    tune(at, tmp_path / "sft", "sft", steps=1, max_length=17)
+    shown = json.loads((tmp_path / "sft" / "preflight.json").read_text())
+    assert shown["rows"] + sum(shown["left_out"].values()) == len(read_examples(at / "data" / "train.parquet"))
+    assert shown["left_out"]
+    assert shown["longest_row"] <= 17
+    first = shown["examples"][0]
+    assert first["prompt"].startswith("say ")
+    assert first["answers"] == first["loss_on"]  # all of the answer, nothing of the prompt
+    assert shown["loss_tokens"] < shown["tokens"]
+
+
 def test_the_reference_of_adapters_is_the_base(at, tmp_path):
     lora = {"rank": 2, "alpha": 4.0, "targets": ["q_proj", "down_proj"]}
     tune(at, tmp_path / "lora", "dpo", lora=lora, steps=10)

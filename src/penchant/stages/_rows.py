@@ -21,6 +21,7 @@ from penchant.files import read_json, stable_hash, writing
 from penchant.metrics.calibration import brier, expected_calibration_error
 from penchant.models.quantities import quantities
 from penchant.records import Example
+from penchant.stages._preflight import show_rows
 from penchant.stages._work import Made, Work
 from penchant.stages.tune import Options
 from penchant.text.template import Template
@@ -54,7 +55,8 @@ def make(work: Work) -> Made:
     train, left = _encoded(work, template, data / "train.parquet", source)
     held, _ = _encoded(work, template, data / "validation.parquet", source)
     held = held[: options.eval_prompts]
-    context.note(f"{context.name}: {len(train)} rows" + _told(left))
+    if train:
+        show_rows(train, left, work.tokenizer, context)
     needs = getattr(work.algorithm.objective, "needs", ())
     others: list[Item] = []
     if "reference_logprobs" in needs:
