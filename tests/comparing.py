@@ -7,10 +7,11 @@ import re
 from pathlib import Path
 from typing import Any
 
-# What may differ between two runs: when things happened, and how long they took. Nothing else.
+# What may differ between two runs: when things happened, how long they took, and the most memory of a process that may
+# have been begun anew. Nothing else.
 TIMES = {
     *("seconds", "spans", "step_seconds", "sampling_seconds", "reward_seconds", "wall_seconds", "tokens_per_second"),
-    *("started", "resumed"),
+    *("started", "resumed", "peak_memory_mb"),
 }
 STORY = {".lock", "log.txt", "timing.json"}  # files that hold times alone, or tell of each attempt
 # Lines of the page that show times: the bars, the sum above them, and when it began.
