@@ -123,11 +123,11 @@ def test_sft_learns_answers_and_not_prompts(at, tmp_path):
 
 
 def test_what_is_learned_from_is_shown_before(at, tmp_path):
-    tune(at, tmp_path / "sft", "sft", steps=1, max_length=13)
+    tune(at, tmp_path / "sft", "sft", steps=1, max_length=12)
     shown = json.loads((tmp_path / "sft" / "preflight.json").read_text())
     assert shown["rows"] + sum(shown["left_out"].values()) == len(read_examples(at / "data" / "train.parquet"))
     assert shown["left_out"]
-    assert shown["longest_row"] <= 13
+    assert shown["longest_row"] <= 12
     first = shown["examples"][0]
     assert first["prompt"].startswith("say ")
     assert first["answers"] == first["loss_on"]  # all of the answer, nothing of the prompt
