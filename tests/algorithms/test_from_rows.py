@@ -123,11 +123,17 @@ def test_sft_learns_answers_and_not_prompts(at, tmp_path):
 
 
 def test_what_is_learned_from_is_shown_before(at, tmp_path):
-    tune(at, tmp_path / "sft", "sft", steps=1, max_length=12)
+    some = rows(40)
+    for row in some[::4]:
+        row["prompt"] *= 6
+    write(tmp_path / "some.jsonl", some)
+    made(tmp_path / "some.jsonl", tmp_path / "data")
+    (tmp_path / "model").symlink_to(at / "model")
+    tune(tmp_path, tmp_path / "sft", "sft", steps=1, max_length=20)
     shown = json.loads((tmp_path / "sft" / "preflight.json").read_text())
-    assert shown["rows"] + sum(shown["left_out"].values()) == len(read_examples(at / "data" / "train.parquet"))
-    assert shown["left_out"]
-    assert shown["longest_row"] <= 12
+    assert shown["rows"] + sum(shown["left_out"].values()) == len(read_examples(tmp_path / "data" / "train.parquet"))
+    assert 0 < sum(shown["left_out"].values()) < 20
+    assert shown["longest_row"] <= 20
     first = shown["examples"][0]
     assert first["prompt"].startswith("say ")
     assert first["answers"] == first["loss_on"]  # all of the answer, nothing of the prompt
