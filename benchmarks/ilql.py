@@ -16,7 +16,8 @@ Measured (3 seeds, 256 games each; the best possible mean return of the walk is 
 | ilql | -2.76 [-2.86, -2.65] | -2.73 [-2.84, -2.60] | -2.78 [-2.88, -2.68] | -2.26 [-2.38, -2.14] |
 
 Data decide: with players of Wordle whose likeliest guess is a good one, and words spelled letter by letter, models of
-this size played no better by ILQL than by taking a clone's likeliest action.
+this size played no better by ILQL than by taking a clone's likeliest action. This Wordle was the sixth set-up that was
+tried, on a seed apart (docs/results.md): it shows what ILQL is for, not that it wins on Wordle.
 """
 
 from __future__ import annotations
