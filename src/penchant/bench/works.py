@@ -52,9 +52,12 @@ class Bench:
     steps: int
     micro_batch_size: int
     threads: int
+    device: str = "cpu"
 
     @classmethod
-    def of(cls, folder: Path, dtype: torch.dtype, steps: int, micro_batch_size: int, threads: int) -> Bench:
+    def of(
+        cls, folder: Path, dtype: torch.dtype, steps: int, micro_batch_size: int, threads: int, device: str = "cpu"
+    ) -> Bench:
         """From a model's folder.
 
         Raises:
@@ -64,7 +67,8 @@ class Bench:
         if not lines.is_file():
             raise InputError("the file is missing", "write the lines of text that the work is made of", file=lines)
         text = lines.read_text(encoding="utf-8").splitlines()
-        return cls(load_model(folder, dtype), Tokenizer.load(folder), text, steps, micro_batch_size, threads)
+        model = load_model(folder, dtype, device)
+        return cls(model, Tokenizer.load(folder), text, steps, micro_batch_size, threads, device)
 
     def prompts(self, count: int) -> list[str]:
         """The first lines of 21 to 59 characters."""
@@ -101,7 +105,7 @@ def _train(bench: Bench, source: Source, objective: Any) -> list[float]:
     options = OptimizerOptions(name="adamw", learning_rate=1e-4, schedule="linear", warmup=0.0, weight_decay=0.0)
     timer = _Timer()
     plan = TrainingPlan(source, objective, bench.steps, save_steps=bench.steps + 1)
-    mesh = Mesh(bench.threads, "cpu", Place())
+    mesh = Mesh(bench.threads, bench.device, Place())
     train(bench.model, Optimizer(bench.model, options, bench.steps), plan, timer, mesh=mesh)
     return timer.seconds
 
@@ -197,7 +201,7 @@ def dpo(bench: Bench) -> tuple[list[float], int]:
     ]
     objective = registry.load("objectives", "dpo")
     reference = copy.deepcopy(bench.model).requires_grad_(False)
-    mesh = Mesh(bench.threads, "cpu", Place())
+    mesh = Mesh(bench.threads, bench.device, Place())
     source = _Referred(reference, bench.model, items, PAIRS, max(1, bench.micro_batch_size // 2), 0, mesh)
     tokens = sum(len(row) for row in ids[: 3 * PAIRS])
     return _train(bench, source, objective.build(objective.Options(), Context())), tokens
@@ -210,9 +214,12 @@ def run(work: str, bench: Bench) -> dict[str, Any]:
     """Do the work; the first step warms up and is dropped.
 
     Returns:
-        `seconds` a step, `tokens` a step, `peak_rss_mb` of the process.
+        `seconds` a step, `tokens` a step, `peak_rss_mb` of the process, on CUDA `peak_gpu_mb` of tensors.
     """
     torch.set_num_threads(bench.threads)
     seconds, tokens = WORKS[work](bench)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1 << 20)
-    return {"seconds": [round(s, 3) for s in seconds[1:]], "tokens": tokens, "peak_rss_mb": peak}
+    found = {"seconds": [round(s, 5) for s in seconds[1:]], "tokens": tokens, "peak_rss_mb": peak}
+    if bench.device.startswith("cuda"):
+        found["peak_gpu_mb"] = torch.cuda.max_memory_allocated() >> 20
+    return found

@@ -23,6 +23,7 @@ def command(
     ] = "auto",
     steps: Annotated[int, typer.Option(min=2, help="Steps; the first warms up and is dropped.")] = 4,
     micro_batch_size: Annotated[int, typer.Option(min=1, help="Rows in one forward.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 for all cores.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -36,7 +37,7 @@ def command(
     \b
     Examples:
       penchant bench sft models/m30 --dtype bfloat16 --steps 5
-      penchant bench generate models/m30 --json
+      penchant bench generate models/m30 --device cuda --json
       penchant bench limits models/m30
     """
     import torch
@@ -44,6 +45,7 @@ def command(
     from penchant.bench import limits, works
     from penchant.machine import cores
     from penchant.models.config import DecoderConfig
+    from penchant.runtime.device import device_name
     from penchant.runtime.memory import keep_pages
     from penchant.runtime.precision import resolve_dtype
 
@@ -53,7 +55,8 @@ def command(
     if work == "limits":
         found = limits.limits(DecoderConfig.from_folder(model))
     else:
-        bench = works.Bench.of(model, resolve_dtype(dtype), steps, micro_batch_size, count)
+        where = device_name(device)
+        bench = works.Bench.of(model, resolve_dtype(dtype, where), steps, micro_batch_size, count, where)
         kind = str(bench.model.dtype).removeprefix("torch.")
         found = {"work": work, "peer": "penchant", "model": model.resolve().name, "dtype": kind}
         found |= works.run(work, bench)

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Bucket", "buckets"]
+__all__ = ["Bucket", "buckets", "spread"]
 
 FILL = 0.7  # a bucket holds sequences at least this share of its longest
 
@@ -47,7 +47,7 @@ class Bucket:
         return make(self.rows, groups, self.longest + (self.reach if keys else 0), group, width)
 
 
-def _spread(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def spread(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """For ranges start .. start + length, one after the other: the number of the range, and the place within."""
     which = np.repeat(np.arange(len(lengths)), lengths)
     return which, np.arange(len(which)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
@@ -56,7 +56,7 @@ def _spread(starts: np.ndarray, lengths: np.ndarray) -> tuple[np.ndarray, np.nda
 def _bucket(chosen: np.ndarray, lengths: np.ndarray, prefix: np.ndarray, device: torch.device) -> Bucket:
     starts, mine = np.cumsum(lengths) - lengths, lengths[chosen]
     longest = int(mine.max())
-    row, inside = _spread(starts[chosen], mine)
+    row, inside = spread(starts[chosen], mine)
     token: np.ndarray | None = starts[chosen][row] + inside
     if len(chosen) == len(lengths) and bool((np.diff(chosen) == 1).all()):
         token = None
@@ -64,7 +64,7 @@ def _bucket(chosen: np.ndarray, lengths: np.ndarray, prefix: np.ndarray, device:
     reach = int(before.max())
     fore: tuple[np.ndarray, np.ndarray] | None = None
     if reach:
-        prefix_row, step = _spread(starts[prefix[chosen]], before)
+        prefix_row, step = spread(starts[prefix[chosen]], before)
         fore = (
             starts[prefix[chosen]][prefix_row] + step,
             prefix_row * (reach + longest) + reach - before[prefix_row] + step,

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from penchant.models import functions
+from penchant.models import flash, functions
 from penchant.models.attention import Layout, causal_attention, rotate
 from penchant.models.buckets import buckets
 from penchant.models.config import DecoderConfig
@@ -192,6 +192,14 @@ class Decoder(nn.Module):
             prefix: int64 [S], the sequence that each one continues (a shared prompt), -1 for none.
         """
         c = self.config
+        if flash.usable(inputs.device, self.dtype, c.head_dim):
+            turns, flat = self.rope.angles(positions), flash.Flat.of(lengths, prefix)
+
+            def mix(layer: int, qkv: Tensor) -> Tensor:
+                q, k, v = flash.heads(qkv, turns, c.num_key_value_heads, c.head_dim)
+                return flash.attend(q, k, v, flat, self.window(layer) or 0)
+
+            return self.states(inputs, mix)
         if inputs.is_cuda and prefix is None:
             layout = Layout.of(lengths, self.dtype)
             return self.hidden(

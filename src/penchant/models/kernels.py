@@ -1,7 +1,7 @@
 """The elementwise passes of a decoder: one sweep over memory each where `kernels.cpp` compiles, PyTorch where not.
 
-Both sides compute in float32 and round once to the tensors' own format; tests hold them to each other. A kernel runs in
-one thread: training splits rows over threads instead.
+Both sides (`models/plain` is the other one) compute in float32 and round once to the tensors' own format; tests hold
+them to each other. A kernel runs in one thread: training splits rows over threads instead.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from penchant.models import plain
 from penchant.runtime import native
 
 __all__ = [
@@ -63,7 +64,10 @@ class Seen:
 def reason() -> str:
     """Whether the compiled kernels are used here, and why (not)."""
     library, why = native.build(_SOURCE, _NUMBER[torch.float32])
-    return ("compiled kernels: " if library else "PyTorch's own kernels: ") + why
+    told = ("compiled kernels: " if library else "PyTorch's own kernels: ") + why
+    if not torch.cuda.is_available():
+        return told
+    return f"{told}; on CUDA: " + (plain.reason() or "compiled by torch.compile")
 
 
 def _native(name: str, x: Tensor) -> Callable[..., None] | None:
@@ -103,10 +107,8 @@ def norm(x: Tensor, add: Tensor | None, gain: Tensor, eps: float) -> tuple[Tenso
         inverse = torch.empty(len(x), dtype=torch.float32)
         call(x, add, gain, total, out, inverse, len(x), x.shape[-1], float(eps))
         return total, out, inverse
-    total = x if add is None else x + add
-    wide = total.float()
-    inverse = torch.rsqrt(wide.square().mean(-1) + eps)
-    return total, gain * (wide * inverse[:, None]).to(x.dtype), inverse
+    total, out, inverse = plain.norm(x, add, gain, eps)
+    return (x if add is None else total), out, inverse
 
 
 def norm_backward(
@@ -117,17 +119,7 @@ def norm_backward(
         d_sum, d_gain = torch.empty_like(total), torch.zeros(total.shape[-1], dtype=torch.float32)
         call(d_out, d_total, total, gain, inverse, d_sum, d_gain, len(total), total.shape[-1])
         return d_sum, d_gain.to(gain.dtype)
-    unit, wide = total.float() * inverse[:, None], d_out.float()
-    scaled = wide * gain.float()
-    d_sum = inverse[:, None] * (scaled - unit * (scaled * unit).mean(-1, keepdim=True))
-    if d_total is not None:
-        d_sum = d_sum + d_total.float()
-    return d_sum.to(total.dtype), (wide * unit).sum(0).to(gain.dtype)
-
-
-def _turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    a, b = x.chunk(2, dim=-1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+    return plain.norm_backward(d_out, d_total, total, gain, inverse)
 
 
 def place_heads(flat: Tensor, rows: Tensor, at: Places, angles: Angles | None, scale: float = 1.0) -> None:
@@ -149,7 +141,7 @@ def place_heads(flat: Tensor, rows: Tensor, at: Places, angles: Angles | None, s
     heads = (flat if token is None else flat[token]).reshape(len(place), groups, group, width)
     if cos is not None and sin is not None:
         c, s = ((x if token is None else x[token])[:, None, None] for x in (cos, sin))
-        heads = (_turn(heads.float(), c, s) * scale).to(flat.dtype)
+        heads = plain.turn(heads, c, s, scale)
     rows[place // length, :, place % length] = heads
 
 
@@ -165,7 +157,7 @@ def gather_heads(rows: Tensor, flat: Tensor, at: Places, angles: Angles | None, 
     heads = rows[place // length, :, place % length]
     if cos is not None and sin is not None:
         c, s = ((x if token is None else x[token])[:, None, None] for x in (cos, sin))
-        heads = _turn(heads.float(), c, -s) * scale
+        heads = plain.turn(heads, c, -s, scale)
     found = heads.reshape(len(place), -1).to(flat.dtype)
     if token is None:
         flat.copy_(found)
@@ -200,8 +192,7 @@ def swiglu(both: Tensor) -> Tensor:
         out = both.new_empty(rows, width)
         call(both, out, rows, width)
         return out
-    gate, up = both.chunk(2, dim=-1)
-    return torch.nn.functional.silu(gate) * up
+    return plain.swiglu(both)
 
 
 def swiglu_backward(d_out: Tensor, both: Tensor) -> Tensor:
@@ -211,9 +202,7 @@ def swiglu_backward(d_out: Tensor, both: Tensor) -> Tensor:
         d_both = torch.empty_like(both)
         call(d_out, both, d_both, rows, width)
         return d_both
-    gate, up = both.float().chunk(2, dim=-1)
-    s, d = torch.sigmoid(gate), d_out.float()
-    return torch.cat([d * up * s * (1 + gate * (1 - s)), d * gate * s], dim=-1).to(both.dtype)
+    return plain.swiglu_backward(d_out, both)
 
 
 def log_probs(logits: Tensor, labels: Tensor, temperature: float, out: tuple[Tensor, Tensor, Tensor | None]) -> None:
@@ -224,11 +213,9 @@ def log_probs(logits: Tensor, labels: Tensor, temperature: float, out: tuple[Ten
     if call := _native("log_probs", logits):
         call(logits, labels, 1.0 / temperature, logprob, total, entropy, len(logits), logits.shape[-1])
         return
-    wide = logits.float() / temperature
-    total.copy_(torch.logsumexp(wide, -1))
-    logprob.copy_(wide.gather(1, labels[:, None]).squeeze(1) - total)
-    if entropy is not None:
-        entropy.copy_(total - (torch.exp(wide - total[:, None]) * wide.nan_to_num(neginf=0.0)).sum(-1))
+    for place, found in zip(out, plain.log_probs(logits, labels, 1.0 / temperature, entropy is not None), strict=True):
+        if place is not None and found is not None:
+            place.copy_(found)
 
 
 def log_probs_backward(
@@ -251,9 +238,4 @@ def log_probs_backward(
         rows, width = logits.shape
         call(logits, labels, 1.0 / temperature, total, entropy, d_logprob, d_entropy, rows, width)
         return
-    log_p = logits.float() / temperature - total[:, None]
-    p = torch.exp(log_p)
-    d = -p * d_logprob[:, None]
-    if entropy is not None and d_entropy is not None:
-        d -= p * (log_p.nan_to_num(neginf=0.0) + entropy[:, None]) * d_entropy[:, None]
-    logits.copy_(d.scatter_add_(1, labels[:, None], d_logprob[:, None]) / temperature)
+    logits.copy_(plain.log_probs_backward(logits, labels, 1.0 / temperature, saved, grads))

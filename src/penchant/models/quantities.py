@@ -21,6 +21,7 @@ from penchant.records import Batch
 __all__ = ["quantities", "sequence_logprobs", "tensors"]
 
 LOGITS = 1 << 24  # so many logits are made at once
+CUDA = 8  # and so many times more on CUDA, which small products do not fill
 HEADS = {"values": "value", "score": "score"}  # quantity -> the head that gives it
 
 
@@ -53,7 +54,7 @@ class _LogProbs(torch.autograd.Function):
         total, entropies = torch.empty_like(logprobs), torch.empty_like(logprobs) if entropy else None
         early = _Gradients(ctx, hidden, head, bias) if uniform and not entropy and any(ctx.needs_input_grad) else None
         ones = torch.ones_like(logprobs) if early else None
-        for part in _chunks(len(labels), len(head)):
+        for part in _chunks(len(labels), len(head), hidden.device):
             logits = _logits(hidden[part], head, bias, policy[1])
             out = (logprobs[part], total[part], None if entropies is None else entropies[part])
             kernels.log_probs(logits, labels[part], policy[0], out)
@@ -78,7 +79,7 @@ class _LogProbs(torch.autograd.Function):
             return *found, None, None, None, None
         entropies = None if ctx.early else rest[0]
         made = _Gradients(ctx, hidden, head, bias)
-        for part in _chunks(len(labels), len(head)):
+        for part in _chunks(len(labels), len(head), hidden.device):
             logits = _logits(hidden[part], head, bias, ctx.policy[1])
             saved = (total[part], None if entropies is None else entropies[part])
             kernels.log_probs_backward(logits, labels[part], ctx.policy[0], saved, (d_logprobs[part], d_entropy[part]))
@@ -113,9 +114,9 @@ class _Gradients:
         return self.d_hidden, d_head, None if self.d_bias is None else self.d_bias.to(self.head.dtype)
 
 
-def _chunks(rows: int, vocabulary: int) -> list[slice]:
+def _chunks(rows: int, vocabulary: int, device: torch.device) -> list[slice]:
     """Even chunks of about LOGITS logits."""
-    count = max(1, -(-rows * vocabulary // LOGITS))
+    count = max(1, -(-rows * vocabulary // (LOGITS * (CUDA if device.type == "cuda" else 1))))
     size = max(1, -(-rows // count))
     return [slice(a, a + size) for a in range(0, rows, size)]
 

@@ -16,7 +16,7 @@ def device_name(name: str = "auto", local: int = 0) -> str:
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and int(name.partition(":")[2] or 0) >= torch.cuda.device_count():
         raise InputError(f"device is {name}, and there is no such card", "set device=auto or device=cpu")
-    return f"cuda:{local}" if name == "cuda" and local else name
+    return f"cuda:{local}" if name == "cuda" else name
 
 
 def set_threads(count: int) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from penchant.errors import NotFinite
 from penchant.sampling.options import Listen, Options, Sampled
 from penchant.sampling.rows import Decode, Request, Rows
 from penchant.sampling.warp import Choice, choose
@@ -57,7 +58,11 @@ class Board:
             self._seen[row, torch.tensor(request.prompt, device=self.device)] = True
 
     def take(self, logits: Tensor) -> np.ndarray:
-        """Choose a token for each live row from logits [rows, vocabulary]; the rows that ended with it."""
+        """Choose a token for each live row from logits [rows, vocabulary]; the rows that ended with it.
+
+        Raises:
+            NotFinite: the model gave numbers that are not finite.
+        """
         rows, options = self.rows, self.options
         live = np.flatnonzero(rows.live)
         uniforms = torch.from_numpy(rows.next_uniforms()).to(self.device)
@@ -65,7 +70,10 @@ class Board:
         choice: Choice = choose(logits, uniforms, options, self._seen, short)
         top = None if choice.top is None else (choice.top[0].cpu().numpy(), choice.top[1].cpu().numpy())
         sampling = None if choice.sampling is None else choice.sampling.cpu().numpy()
-        ended = rows.take(choice.ids.cpu().numpy(), choice.logprobs.cpu().numpy(), sampling, top)
+        logprobs = choice.logprobs.cpu().numpy()
+        if not np.isfinite(logprobs).all():
+            raise NotFinite("the model's logits are not finite numbers", "use an earlier checkpoint, or float32")
+        ended = rows.take(choice.ids.cpu().numpy(), logprobs, sampling, top)
         if self._seen is not None:
             self._seen[torch.from_numpy(live), torch.from_numpy(rows.last[live])] = True
         if self.face.listen:

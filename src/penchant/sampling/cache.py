@@ -12,13 +12,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from penchant.models import kernels
+from penchant.models import flash, kernels
 from penchant.models.decoder import Mix
 from penchant.models.frozen import Frozen
 
 __all__ = ["STEP", "Cache", "Prefix", "Prompts", "round_up"]
 
 STEP = 32  # places are added so many at a time
+_CUDA = 256  # and on CUDA, where each new layout costs a new graph
 _QUERIES = 64  # of a prompt, so many at once look back
 
 
@@ -74,6 +75,8 @@ class Prompts:
         device = model.device
         steps = torch.cat([torch.arange(n) for n in lengths])
         row = torch.repeat_interleave(torch.arange(len(tails)), torch.tensor(lengths))
+        fast = prior is None and flash.usable(device, model.dtype, model.width)
+        self._flat = flash.Flat.of(torch.tensor(lengths, device=device)) if fast else None
         self._queries_at = (row * self.longest + steps).to(device)
         self._keys_at = (row * (self.start + self.longest) + self.start + steps).to(device)
         self._angles = model.angles((self.start + steps).to(device))
@@ -85,6 +88,12 @@ class Prompts:
 
     def _mix(self, layer: int, qkv: Tensor) -> Tensor:
         m, longest = self.model, self.longest
+        if self._flat is not None:
+            heads = flash.heads(qkv, self._angles, m.groups, m.width)
+            for kept, new in ((self.keys, heads[1]), (self.values, heads[2])):
+                rows = new.new_zeros(self.rows * longest, m.groups, m.width).index_copy_(0, self._keys_at, new)
+                kept.append(rows.view(self.rows, longest, m.groups, m.width).transpose(1, 2))
+            return flash.attend(*heads, self._flat, m.window(layer) or 0)
         q = qkv.new_zeros(self.rows, m.groups, longest, m.group, m.width)
         k, v = (qkv.new_zeros(self.rows, m.groups, self.start + longest, 1, m.width) for _ in range(2))
         if self.prior:
@@ -123,10 +132,15 @@ class Cache:
     Args:
         rows: how many at once.
         places: how many tokens a row may come to hold.
+
+    Attributes:
+        layouts: how often the places were laid out anew; until the next time all keys stay where they are.
     """
 
     def __init__(self, model: Frozen, rows: int, places: int):
-        self.model, self.rows, self.places, self.reach = model, rows, round_up(places), 0
+        self.step = _CUDA if model.device.type == "cuda" else STEP
+        self.model, self.rows, self.places, self.reach = model, rows, round_up(places, self.step), 0
+        self.layouts = 0
         size = rows * model.groups * self.places * model.width
         new = {"dtype": model.dtype, "device": model.device}
         count = 2 * len(model.layers)
@@ -150,10 +164,11 @@ class Cache:
             self._buffers[i], self._buffers[-1] = self._buffers[-1], self._buffers[i]
             self._views[i] = new.view(rows * groups, reach, width)
         self.rows, self.reach = rows, reach
+        self.layouts += 1
 
     def fit(self, longest: int) -> None:
         """Make room for rows of up to `longest` tokens; give places up where half would do."""
-        reach = round_up(longest)
+        reach = round_up(longest, self.step)
         if reach > self.reach or 2 * reach <= self.reach:
             self._lay_out(reach)
 
@@ -185,6 +200,8 @@ class Cache:
         def mix(layer: int, qkv: Tensor) -> Tensor:
             keys, values = self._layer(layer)
             shape = (self.rows, m.groups, reach, 1, m.width)
+            if qkv.is_cuda:
+                return self._mix_cuda(qkv, (keys, values), (rows, places), angles, masks[m.window(layer)])
             q = qkv.new_empty(self.rows, m.groups, 1, m.group, m.width)
             inner, end = m.inner, m.inner + m.part
             kernels.place_heads(qkv[:, :inner], q, here, angles, m.width**-0.5)
@@ -194,6 +211,23 @@ class Cache:
             return torch.bmm(torch.softmax(scores, -1), values).view(self.rows, inner)
 
         return mix
+
+    def _mix_cuda(
+        self,
+        qkv: Tensor,
+        kept: tuple[Tensor, Tensor],
+        at: tuple[Tensor, Tensor],
+        angles: tuple[Tensor, Tensor],
+        mask: Tensor,
+    ) -> Tensor:
+        """The same in as few kernels as torch offers: there are some fourteen a layer, and each has its price."""
+        m = self.model
+        q, *new = flash.heads(qkv, angles, m.groups, m.width)
+        for there, what in zip(kept, new, strict=True):
+            there.view(self.rows, m.groups, -1, m.width)[at[0], :, at[1]] = what
+        q = q.reshape(-1, m.group, m.width)
+        scores = torch.baddbmm(mask, q, kept[0].transpose(1, 2), alpha=m.width**-0.5)
+        return torch.bmm(torch.softmax(scores, -1), kept[1]).view(self.rows, m.inner)
 
     def _mask(self, places: Tensor, window: int | None) -> Tensor:
         """[rows * groups, 1, reach]: 0 at the places that a row sees, -inf at the others."""

@@ -16,6 +16,7 @@ from penchant.models import kernels
 from penchant.models.frozen import Frozen
 from penchant.sampling.board import Board, Face
 from penchant.sampling.cache import Cache, Prefix, Prompts, round_up
+from penchant.sampling.graph import Step
 from penchant.sampling.options import Options
 from penchant.sampling.rows import Request
 
@@ -65,6 +66,8 @@ class Lane:
         self.group_of: list[Group | None] = [None] * rows
         places = min(limit, max(len(g.prompt) for g in groups) + options.room)
         self.cache = Cache(model, rows, places)
+        self.step = Step(model, self.cache)
+        self.worth = 0.5 if model.device.type == "cuda" else 0.75  # rows go when fewer than this share live
         self.states = torch.zeros(rows, model.config.hidden_size, dtype=model.dtype, device=model.device)
 
     @torch.inference_mode()
@@ -93,12 +96,12 @@ class Lane:
         """Feed each row's newest token; free rows step along at place 0, which the next request overwrites."""
         self.cache.fit(int(self.rows.place.max()) + 1)
         last, place = self.board.last()
-        self.states = self.model.states(last, self.cache.mix(place))
+        self.states = self.step(last, place)
 
     def _thin_out(self) -> None:
         """Drop free rows when nobody waits for them and enough have gathered."""
         live = np.flatnonzero(self.rows.live)
-        if self.waiting or not len(live) or len(live) > 0.75 * len(self.rows.live):
+        if self.waiting or not len(live) or len(live) > self.worth * len(self.rows.live):
             return
         self.cache.keep(self.board.keep(live))
         self.group_of = [self.group_of[row] for row in live]

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from penchant.errors import NotFinite
 from penchant.sampling.options import Options
 
 __all__ = ["Choice", "choose", "cut", "draw"]
@@ -39,16 +38,13 @@ class Choice:
 def choose(
     logits: Tensor, uniforms: Tensor, options: Options, seen: Tensor | None = None, short: Tensor | None = None
 ) -> Choice:
-    """A token for each row.
+    """A token for each row. Where the logits are not finite, neither are the log-probs; nothing is waited for here.
 
     Args:
         logits: [R, vocabulary] as the model gives them; overwritten.
         uniforms: float64 [R] in [0, 1).
         seen: bool [R, vocabulary], tokens that the repetition penalty weighs on.
         short: bool [R], rows that may not end yet.
-
-    Raises:
-        NotFinite: the model gave numbers that are not finite.
     """
     if len(options.ban):
         logits[:, list(options.ban)] = float("-inf")
@@ -66,8 +62,6 @@ def choose(
         ids, total = draw(mass, uniforms)
         sampling = (_at(mass, ids) / total).log() if options.warps else None
     logprobs = _at(own, ids).log()
-    if not bool(torch.isfinite(logprobs).all()):
-        raise NotFinite("the model's logits are not finite numbers", "use an earlier checkpoint, or float32")
     top = own.topk(min(options.top_logprobs, own.shape[-1]), -1) if options.top_logprobs else None
     return Choice(ids, logprobs, sampling, None if top is None else (top.indices, top.values.log()))
 
