@@ -27,6 +27,8 @@ def reason() -> str:
     """Why `torch.compile` does not work on the GPU here; empty where it does."""
     if os.environ.get("PENCHANT_KERNELS") == "off":
         return "PENCHANT_KERNELS=off"
+    # Formats, inference mode and arguments that may be missing each make a variant; the default of 8 is soon reached.
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     try:
         x = torch.arange(8.0, device="cuda")
         same = torch.equal(torch.compile(lambda x: x * 2 + 1, dynamic=True)(x), x * 2 + 1)

@@ -22,14 +22,14 @@ class Step:
         self.model, self.cache = model, cache
         self._layout = -1  # of the cache, when the last step ran as it stands
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._pool = torch.cuda.graph_pool_handle() if model.device.type == "cuda" else None
+        self._plays = model.device.type == "cuda"
 
     def __call__(self, last: Tensor, place: Tensor) -> Tensor:
         """Hidden states [rows, hidden] of each row's newest token at its place (int64 [rows] both).
 
         They are overwritten by the next step.
         """
-        if self._pool is None or self._layout != self.cache.layouts:
+        if not self._plays or self._layout != self.cache.layouts:
             self._layout, self._graph = self.cache.layouts, None
             return self.model.states(last, self.cache.mix(place))
         if self._graph is None:
@@ -46,7 +46,7 @@ class Step:
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
         with torch.cuda.stream(stream):  # not torch.cuda.graph, which collects garbage and empties the cache each time
-            self._graph.capture_begin(pool=self._pool, capture_error_mode="thread_local")
+            self._graph.capture_begin(capture_error_mode="thread_local")
             self._states = self.model.states(self._last, self.cache.mix(self._place))
             self._graph.capture_end()
         torch.cuda.current_stream().wait_stream(stream)
