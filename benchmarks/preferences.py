@@ -5,30 +5,30 @@
 
 UKPConvArg1: pairs of arguments for one side of a debate, of which about five people chose the more convincing one.
 3,000 of the 10,624 pairs with a choice, drawn by a hash; no debate stands in two parts, so that what is measured is of
-debates never seen. A reward model scores a whole argument; policies are measured by what the tuning did to log-probs
-(the implicit reward of DPO, against the model that they began from).
+debates never seen. A reward model scores a whole argument; DPO, IPO and KTO are measured by what the tuning did to
+log-probs (their implicit reward against the model that they began from; a mean over tokens for IPO, as in its loss),
+the base and SFT by the mean log-prob of a token. Intervals draw arguments, each of which stands in many pairs. In most
+pairs the longer argument wins: `shorter chosen` is the accuracy where it does not.
 """
 
 from __future__ import annotations
 
 import argparse
-import gzip
-import json
+import functools
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from _real import Measured, Row, arguments, run
+from _real import Measured, Row, arguments, interval, read_gzip, run, split_rows
 from penchant.data.examples import read_examples
 from penchant.files import stable_hash
 from penchant.metrics.calibration import brier, expected_calibration_error
-from penchant.metrics.intervals import ratio_interval
 from penchant.models.heads import load_heads
 from penchant.models.load import load_model, load_tokenizer
 from penchant.models.quantities import sequence_logprobs
 from penchant.models.scorer import scores
 from penchant.runtime.device import device_name
+from penchant.runtime.precision import resolve_dtype
 from penchant.text.template import Template
 
 PAIRS = 3000
@@ -44,78 +44,95 @@ ROWS = {
     "ipo": Row(("algorithm=ipo", *PAIRED), "sft"),
     "kto": Row(("algorithm=kto", *PAIRED), "sft"),
 }
-COLUMNS = ("accuracy", "low", "high", "ece", "brier", "by logprobs", "chosen before", "chosen after",
+IMPLICIT = {"reward_model": "score", "dpo": "reward", "ipo": "mean reward", "kto": "reward"}
+BETA = {"reward_model": 1.0, "dpo": 0.1, "kto": 0.1}  # times a margin: the log-odds of a preference
+COLUMNS = ("accuracy", "shorter chosen", "ece", "brier", "by logprobs", "chosen before", "chosen after",
            "rejected before", "rejected after")  # fmt: skip
 
 
 def prepared(data: Path, runs: Path) -> Path:
     """Pairs as TRL has them, split by debate."""
-    from penchant.contracts import StageContext
-    from penchant.stages import examples
-
-    folder = runs / "data"
-    if (folder / "summary.json").is_file():
-        return folder
-    folder.mkdir(parents=True, exist_ok=True)
-    with gzip.open(data / "ukp_convarg1_pairs.jsonl.gz", "rt", encoding="utf-8") as handle:
-        rows = [row for row in map(json.loads, handle) if row["gold"] in ("a1", "a2")]
-    rows = sorted(rows, key=lambda row: stable_hash(row["id"]))[:PAIRS]
-    with (runs / "pairs.jsonl").open("w", encoding="utf-8") as out:
-        for row in rows:
-            better, worse = (row["a1"], row["a2"]) if row["gold"] == "a1" else (row["a2"], row["a1"])
-            prompt = ASK.format_map(row)
-            out.write(
-                json.dumps({"prompt": prompt, "chosen": better, "rejected": worse, "debate": row["debate"]}) + "\n"
-            )
-    options = examples.Options(
-        path=str(runs / "pairs.jsonl"), conversational=True, group_column="debate", fractions=(0.7, 0.1, 0.2)
-    )
-    examples.run(options, StageContext("data", folder, {}, 0, 1, lambda: 0, print))
-    return folder
+    rows = [row for row in read_gzip(data / "ukp_convarg1_pairs.jsonl.gz") if row["gold"] in ("a1", "a2")]
+    pairs = [
+        {
+            "prompt": ASK.format_map(row),
+            "chosen": row[row["gold"]],
+            "rejected": row["a2" if row["gold"] == "a1" else "a1"],
+            "debate": row["debate"],
+        }
+        for row in sorted(rows, key=lambda row: stable_hash(row["id"]))[:PAIRS]
+    ]
+    return split_rows(runs, {"train": pairs}, group_column="debate", fractions=(0.7, 0.1, 0.2))
 
 
 def measure(folder: Path, start: Path, a: argparse.Namespace, name: str) -> Measured:
-    """Share of pairs in the people's order, with an interval over debates; how good its probabilities are; log-probs of
-    the answers (nats a token) before and after.
-    """
-    device, tokenizer = device_name(a.device), load_tokenizer(folder)
-    template = Template(tokenizer)
-    rows = read_examples(a.runs / "data" / f"{a.split}.parquet")
-    pairs = [[template.pair_ids(r.columns["prompt"], r.columns[k]) for k in ("chosen", "rejected")] for r in rows]
-    found = dict.fromkeys(("by logprobs", "chosen before", "chosen after", "rejected before", "rejected after"), np.nan)
-    if name == "reward_model":
-        model = load_model(folder, torch.bfloat16, device)
-        load_heads(model, folder)
-        flat = scores(model, [[*prompt, *answer] for pair in pairs for prompt, answer in pair])
-        margin = np.diff(-np.asarray(flat).reshape(-1, 2), axis=1)[:, 0]
-    else:
-        before, after = _logprobs(start, pairs, device), _logprobs(folder, pairs, device)
-        sizes = np.array([[len(answer) for _, answer in pair] for pair in pairs])
-        reward = 0.1 * (after - before) if name not in ("base", "sft") else after / sizes
-        margin = reward[:, 0] - reward[:, 1]
-        means = [float((x[:, k] / sizes[:, k]).mean()) for k in (0, 1) for x in (before, after)]
-        found |= dict(zip(("chosen before", "chosen after", "rejected before", "rejected after"), means, strict=True))
-        found["by logprobs"] = float(((after / sizes)[:, 0] > (after / sizes)[:, 1]).mean())
+    """Share of pairs in the people's order, how good its probabilities are, log-probs of the answers (nats a token)."""
+    device, path = device_name(a.device), a.runs / "data" / f"{a.split}.parquet"
+    rows = read_examples(path)
+    judge = name == "reward_model"
+    found, items = _scored(folder, path, device) if judge else _policy(folder, start, path, device)
+    margin = found.pop("margins")[IMPLICIT.get(name, "log-probs")]
+    answers = [[str(row.columns[side][0]["content"]) for row in rows] for side in ("chosen", "rejected")]
+    longer = np.sign([len(chosen) - len(rejected) for chosen, rejected in zip(*answers, strict=True)])
     right = (margin > 0) + 0.5 * (margin == 0)
-    debates = [str(r.columns["debate"]) for r in rows]
-    spread = ratio_interval(right, np.ones(len(right)), debates)
-    probability = 1 / (1 + np.exp(-margin))
-    flip = np.arange(len(margin)) % 2 == 1  # every other pair the other way round, so that there are two outcomes
-    p, outcome = np.where(flip, 1 - probability, probability), (~flip).astype(float)
-    found |= {"ece": expected_calibration_error(p, outcome), "brier": brier(p, outcome)}
-    assert spread.value is not None and spread.low is not None and spread.high is not None
-    return found | {"accuracy": spread.value, "low": spread.low, "high": spread.high, "rows": len(rows)}
+    beta = BETA.get(name)
+    return {
+        "accuracy": interval(right, answers),
+        "shorter chosen": interval(right * (longer < 0), answers, longer < 0),
+        "longer wins": float(((longer > 0) + 0.5 * (longer == 0)).mean()),
+        **({} if beta is None else _calibration(beta * margin)),
+        **found,
+        "rows": len(rows),
+        "items": {"accuracy": right.tolist(), **items},
+        "clusters": answers,
+    }
 
 
-def _logprobs(folder: Path, pairs: list[list[tuple[list[int], list[int]]]], device: str) -> np.ndarray:
-    """Of each answer given its prompt: [pairs, 2]."""
-    model = load_model(folder, torch.bfloat16, device)
-    flat = [both for pair in pairs for both in pair]
-    found = sequence_logprobs(model, [[*prompt, *answer] for prompt, answer in flat])
-    sums = [x[len(prompt) - 1 :].sum() for x, (prompt, _) in zip(found, flat, strict=True)]
-    return np.array(sums).reshape(-1, 2)
+def _calibration(log_odds: np.ndarray) -> Measured:
+    """Each pair is seen from both sides, so that there are two outcomes."""
+    p = 1 / (1 + np.exp(-np.concatenate([log_odds, -log_odds])))
+    outcome = np.repeat([1.0, 0.0], len(log_odds))
+    return {"ece": expected_calibration_error(p, outcome), "brier": brier(p, outcome)}
+
+
+def _scored(folder: Path, path: Path, device: str) -> tuple[Measured, Measured]:
+    """What a reward model says."""
+    model = load_model(folder, resolve_dtype("auto", device), device)
+    load_heads(model, folder)
+    pairs = _pairs(folder, path)
+    flat = np.array([float(x[-1]) for x in scores(model, [[*prompt, *answer] for prompt, answer in pairs])])
+    return {"margins": {"score": flat[::2] - flat[1::2]}}, {}
+
+
+def _policy(folder: Path, start: Path, path: Path, device: str) -> tuple[Measured, Measured]:
+    """What a policy makes of the answers, and what the one that it began from did."""
+    (before, sizes), (after, _) = _logprobs(start, path, device), _logprobs(folder, path, device)
+    each, gap = after / sizes, after - before
+    margins = {"log-probs": each, "reward": gap, "mean reward": gap / sizes}
+    items = {f"{side} {when}": (sums / sizes)[:, k] for k, side in enumerate(("chosen", "rejected"))
+             for when, sums in (("before", before), ("after", after))}  # fmt: skip
+    found: Measured = {name: float(values.mean()) for name, values in items.items()}
+    found["by logprobs"] = float(((each[:, 0] > each[:, 1]) + 0.5 * (each[:, 0] == each[:, 1])).mean())
+    told = {name.removesuffix(" after"): values.tolist() for name, values in items.items() if name.endswith("after")}
+    return found | {"margins": {name: both[:, 0] - both[:, 1] for name, both in margins.items()}}, told
+
+
+def _pairs(folder: Path, path: Path) -> list[tuple[list[int], list[int]]]:
+    """Prompt and answer as token ids: of each row the chosen one, then the rejected one."""
+    template = Template(load_tokenizer(folder))
+    rows = read_examples(path)
+    return [template.pair_ids(r.columns["prompt"], r.columns[k]) for r in rows for k in ("chosen", "rejected")]
+
+
+@functools.cache
+def _logprobs(folder: Path, path: Path, device: str) -> tuple[np.ndarray, np.ndarray]:
+    """Log-prob of each answer given its prompt, and its tokens: [rows, 2] each; chosen, rejected."""
+    model, pairs = load_model(folder, resolve_dtype("auto", device), device), _pairs(folder, path)
+    found = sequence_logprobs(model, [[*prompt, *answer] for prompt, answer in pairs])
+    sums = [float(x[len(prompt) - 1 :].sum()) for x, (prompt, _) in zip(found, pairs, strict=True)]
+    return np.array(sums).reshape(-1, 2), np.array([len(answer) for _, answer in pairs]).reshape(-1, 2)
 
 
 if __name__ == "__main__":
     options = arguments(__doc__, ROWS)
-    run(options, ROWS, prepared(options.data, options.runs), measure, COLUMNS)
+    run(options, ROWS, prepared(options.data, options.runs), measure, COLUMNS, ("chosen", "rejected"))
