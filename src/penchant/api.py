@@ -62,7 +62,7 @@ def single(kind: str, settings: Settings = (), **more: Any) -> Recipe:
 
     givens = [*_givens(settings), *_givens(more)]
     roles = [g for g in givens if g.name in ROLES[kind] or ("model" in ROLES[kind] and g.key[0] == "model")]
-    alone = any(g.key[-1] == "environment" and g.value for g in givens)
+    alone = any(g.key[-1] == "environment" and str(g.value).startswith("gymnasium:") for g in givens)
     mapping = single_recipe(kind, {given.name: _folder(given.raw or given.value) for given in roles}, alone)
     return resolved(mapping, [given for given in givens if given not in roles], main=kind)  # type: ignore[arg-type]
 

@@ -101,8 +101,12 @@ class Completion:
         ids: token ids, forced (inserted) tokens included; length T.
         logprobs: float32 [T], of the policy's own distribution at its temperature; 0 at forced tokens.
         forced: bool [T], True where the token was inserted and not chosen.
-        text: decoded text, special tokens left out.
+        text: decoded text, special tokens left out; of several turns the last one's.
         stop: "end" (an end token), "stop" (a stop string) or "length" (the limit).
+        turns: where in `ids` each turn of the policy begins; between them stands what was observed, forced.
+        rewards: float32 [T], what an environment gave for each token (at a turn's last one), or None.
+        messages: the conversation, where there was one.
+        counts: what an environment counted, by name (calls of tools, those that failed ...).
     """
 
     ids: tuple[int, ...]
@@ -110,6 +114,10 @@ class Completion:
     forced: np.ndarray
     text: str
     stop: str
+    turns: tuple[int, ...] = (0,)
+    rewards: np.ndarray | None = None
+    messages: tuple[Mapping[str, Any], ...] = ()
+    counts: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

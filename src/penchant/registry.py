@@ -28,6 +28,7 @@ KINDS = {
     "objectives": ".py",
     "rewards": ".py",
     "algorithms": ".py",
+    "environments": ".py",
     "metrics": ".py",
     "stages": ".py",
     "commands": ".py",

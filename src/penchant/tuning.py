@@ -37,6 +37,9 @@ def _identity(chosen: Any, model: Path, data: Path, seed: int, threads: int) -> 
 
     options = chosen.model_dump()
     options["rewards"] = [{k: shown(v) for k, v in entry.items()} for entry in options["rewards"]]
+    if isinstance(options["environment"], dict):
+        tools = options["environment"].get("tools", [])
+        options["environment"] = {**options["environment"], "tools": [shown(tool) for tool in tools]}
     files = [*sorted(published(model).glob("model*.safetensors")), data / "train.parquet", data / "validation.parquet"]
     return stable_hash([options, seed, threads, [stable_hash(path) for path in files if path.is_file()]])
 

@@ -46,7 +46,8 @@ def test_the_task_is_solved(at, tmp_path, name):
 @pytest.mark.parametrize("name", [*FAST, *(pytest.param(n, marks=pytest.mark.slow) for n in TABLE if n not in FAST)])
 def test_a_stopped_run_goes_on_with_the_same_bits(at, tmp_path, name):
     """Within a rollout that is used again, where there is one; baselines and coefficients included."""
-    short = {**TABLE[name], "steps": 7, "save_steps": 2, "eval_steps": 7}
+    # micro_batch_size is found from free memory, which others may take between two runs
+    short = {**TABLE[name], "steps": 7, "save_steps": 2, "eval_steps": 7, "micro_batch_size": 16}
     options = dict(short.get("algorithm_options", {}))
     if name not in ("minimum_risk", "online_dpo"):
         options |= {"kl_target": 0.01, "beta": 0.1}

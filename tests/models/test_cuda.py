@@ -7,11 +7,12 @@ import pytest
 import torch
 
 from penchant.data.pack import next_token_batch
-from penchant.models import flash, plain
+from penchant.models import flash
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.models.quantities import quantities, sequence_logprobs
-from penchant.sampling import engine
+from penchant.runtime import cards
+from penchant.sampling import engine, graph
 from penchant.sampling.graph import Step
 
 pytestmark = [
@@ -64,7 +65,7 @@ def test_states_and_gradients_are_those_of_the_cpu(window, kind):
 
 def test_the_flash_kernel_and_the_compiler_are_used_here():
     assert flash.usable(torch.device("cuda"), torch.bfloat16, 64)
-    assert plain.reason() == ""
+    assert cards.no_compiler() == ""
 
 
 def test_quantities_are_those_of_the_cpu():
@@ -83,8 +84,8 @@ def test_sampled_logprobs_are_the_trainers(kind, monkeypatch):
     model = made().to("cuda", kind)
     prompts = [[i % 90 + 1] * (3 + i % 5) for i in range(24) for _ in range(2)]
     replayed = []
-    capture = Step._capture
-    monkeypatch.setattr(Step, "_capture", lambda self, *x: (replayed.append(1), capture(self, *x))[1])
+    captured = graph.Captured
+    monkeypatch.setattr(graph, "Captured", lambda *x: (replayed.append(1), captured(*x))[1])
     found = engine.generate(model, prompts, max_new_tokens=300, seed=1, slots=32, end=(0,))
     assert len(replayed) >= 2  # laid out anew on the way
     again = sequence_logprobs(model, [[*p, *s.ids] for p, s in zip(prompts, found, strict=True)])
@@ -98,7 +99,7 @@ def test_a_graph_gives_what_its_kernels_give(monkeypatch):
     model = made().to("cuda", torch.bfloat16)
     prompts = [[i + 1, i + 2] for i in range(16)]
     with_graph = engine.generate(model, prompts, max_new_tokens=40, seed=5)
-    monkeypatch.setattr(Step, "__call__", lambda self, last, place: self.model.states(last, self.cache.mix(place)))
+    monkeypatch.setattr(Step, "__call__", Step.states)
     without = engine.generate(model, prompts, max_new_tokens=40, seed=5)
     assert [s.ids for s in with_graph] == [s.ids for s in without]
     for a, b in zip(with_graph, without, strict=True):

@@ -49,7 +49,15 @@ class Critic:
             gap = batch.columns["old_logprobs"] - batch.columns["reference_logprobs"]
             rewards = rewards - self.kl_in_reward * gap
         ends = np.append(batch.unit[1:] != batch.unit[:-1], True)[: len(batch.unit)]
-        return gae(rewards, batch.columns["old_values"], ends, self.gamma, self.lam)
+        values, action = batch.columns["old_values"], batch.columns.get("action")
+        if action is None or not len(action):
+            return gae(rewards, values, ends, self.gamma, self.lam)
+        # An action of several tokens is one step: its rewards together, its value where it begins.
+        last = ends | np.append(action[1:] != action[:-1], True)
+        first = np.append(True, last[:-1])
+        starts, number = np.flatnonzero(first), np.cumsum(first) - 1
+        found = gae(np.add.reduceat(rewards, starts), values[starts], ends[last], self.gamma, self.lam)
+        return found[0][number], found[1][number]
 
 
 def algorithm(objective: Any, options: Any, critic: Critic, **more: Any) -> Algorithm:

@@ -10,6 +10,7 @@ import numpy as np
 from penchant.batches.spread import cut
 from penchant.data.pack import completion_batch
 from penchant.records import Batch, Completion, Prompt
+from penchant.text.offsets import stretches
 from penchant.text.tokenizer import Tokenizer
 
 __all__ = ["Credited", "earned", "pack"]
@@ -37,18 +38,12 @@ class Credited:
 
 def earned(completion: Completion, characters: int, tokenizer: Tokenizer) -> np.ndarray:
     """bool [tokens]: chosen, and begun before the judged part's end; with the token that ended it, a choice too."""
-    text, ids = completion.text, completion.ids
-    if "\ufffd" in text:  # bytes that are no UTF-8: one character for an unknown number of bytes
-        starts = np.array([len(tokenizer.decode(ids[:n])) for n in range(len(ids))])
-        limit = characters
-    else:
-        sizes = tokenizer.byte_lengths(ids)
-        starts, limit = np.cumsum(sizes) - sizes, len(text[:characters].encode())
     chosen = ~completion.forced
-    if characters >= len(text):
+    if characters >= len(completion.text):
         return chosen
-    earns = chosen & (starts < limit)
-    ending = np.flatnonzero(chosen & (starts >= limit))[:1]
+    inside = stretches(completion.ids, completion.text, (characters,), tokenizer) == 0
+    earns = chosen & inside
+    ending = np.flatnonzero(chosen & ~inside)[:1]
     earns[ending] = True
     return earns
 

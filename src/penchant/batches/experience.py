@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,6 +41,10 @@ class Experience:
         return Experience(prompts, completions, self.scored.take(chosen), credits)  # type: ignore[arg-type]
 
 
+def _json(completion: Completion) -> str:
+    return json.dumps(list(completion.messages), ensure_ascii=False)
+
+
 def keep(folder: Path, step: int, found: Experience, advantages: np.ndarray) -> None:
     """Write a rollout to `rollouts/STEP.parquet`, and its best completion to `samples.jsonl`."""
     reward, prompts, completions = found.scored.reward, found.prompts, found.completions
@@ -49,6 +54,7 @@ def keep(folder: Path, step: int, found: Experience, advantages: np.ndarray) -> 
             "prompt": [p.text for p in prompts],
             "completion": [c.text for c in completions],
             "stop": [c.stop for c in completions],
+            **({"messages": [_json(c) for c in completions]} if any(c.messages for c in completions) else {}),
             "reward": reward,
             **{f"rewards.{name}": values for name, values in found.scored.parts.items()},
             "advantage": advantages,

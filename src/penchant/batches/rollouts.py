@@ -11,14 +11,18 @@ from typing import Any, Literal
 import numpy as np
 
 from penchant.batches.credit import Credited, earned, pack
+from penchant.batches.episodes import Episodes
 from penchant.batches.example_prompts import ExamplePrompts
 from penchant.batches.experience import Experience, keep
 from penchant.batches.prompts import PromptSet
 from penchant.batches.reuse import Reuse
 from penchant.batches.scoring import Scored, refuse_failures, score
 from penchant.batches.spread import cost, sampled, scored_by_first, with_column
+from penchant.batches.statistics import differs, mean, statistics, with_given
 from penchant.batches.watch import Watch
 from penchant.contracts import Algorithm, Reward, Task
+from penchant.environments.granularity import actions
+from penchant.environments.text import Granularity
 from penchant.errors import DataRejected
 from penchant.models.decoder import Decoder
 from penchant.models.names import decoder_start
@@ -75,6 +79,7 @@ class Rollouts:
         note: tells the person, once a reward, that it failed.
         mesh: the processes, each of which samples its own groups; rewards are asked in the first alone.
         independent: name and reward that are logged beside, and never optimised.
+        granularity: what one action is where credit is given a token at a time.
     """
 
     def __init__(
@@ -86,7 +91,7 @@ class Rollouts:
         prompts: PromptSet | ExamplePrompts,
         rewards: Mapping[str, tuple[Reward, float]],
         algorithm: Algorithm,
-        sampling: Sampling,
+        sampling: Sampling | Episodes,
         *,
         batch_size: int,
         num_generations: int,
@@ -102,6 +107,7 @@ class Rollouts:
         note: Callable[[str], None] = lambda text: None,
         mesh: Mesh | None = None,
         independent: tuple[str, Reward] | None = None,
+        granularity: Granularity = "token",
     ):
         self.model, self.reference, self.tokenizer, self.task = model, reference, tokenizer, task
         self.prompts, self.rewards, self.algorithm, self.sampling = prompts, rewards, algorithm, sampling
@@ -114,7 +120,7 @@ class Rollouts:
         self.at = (0, 0)
         self.dead = 0
         self.sampled_tokens = 0  # chosen ones, so far
-        self.independent = independent
+        self.independent, self.granularity = independent, granularity
         self.watch = None if independent is None else Watch(independent[0], self.note)
 
     def next(self, step: int) -> tuple[list[Batch], dict[str, float]]:
@@ -146,7 +152,7 @@ class Rollouts:
         """The micro-batches of all processes."""
         model.eval()
         found, stats = self._live(model, step)
-        stats = self._statistics(found.scored, found.completions, found.credits) | stats
+        stats = statistics(found, self.samples) | {"sampled_tokens": float(self.sampled_tokens)} | stats
         stats |= self.beside(found.prompts, found.completions)
         if self.independent is not None and self.watch is not None:
             self.watch.add(stats["reward"], stats[f"independent/{self.independent[0]}"])
@@ -181,11 +187,11 @@ class Rollouts:
         rounds = 1 + self.algorithm.dynamic_sampling
         found, stats = self._sampled(model, step * rounds)
         made = 1
-        while made < rounds and not (live := self._differs(found.scored.reward)).all():
+        while made < rounds and not (live := differs(found.scored.reward, self.samples)).all():
             more, other = self._sampled(model, step * rounds + made)
             made += 1
             stats = {name: value + other[name] for name, value in stats.items()}
-            fresh = np.flatnonzero(self._differs(more.scored.reward))
+            fresh = np.flatnonzero(differs(more.scored.reward, self.samples))
             order = [*np.flatnonzero(live), *(self.groups + fresh), *np.flatnonzero(~live)]
             found = found.join(more).take(np.array(order[: self.groups]), self.samples)
         if rounds > 1:
@@ -202,6 +208,7 @@ class Rollouts:
         self.sampled_tokens += sum(int((~c.forced).sum()) for c in completions)
         judging = time.perf_counter()
         scored, credits = scored_by_first(self.mesh, lambda: self._judge(prompts, completions))
+        scored = with_given(scored, completions)
         seconds = {"sampling_seconds": judging - begin, "reward_seconds": time.perf_counter() - judging}
         return Experience(prompts, completions, scored, credits), seconds
 
@@ -212,10 +219,15 @@ class Rollouts:
             lengths = np.array([(~c.forced).sum() for c in completions])
             rewards = self.algorithm.shape(rewards, lengths, self.sampling.max_new_tokens)
         if self.algorithm.advantages is None:
-            columns = [np.zeros(len(c.ids), np.float32) for c in completions]
-            for column, mask, reward in zip(columns, earns, rewards, strict=True):
-                column[np.flatnonzero(mask)[-1:]] = reward  # earned when the last choice was made
-            return {"rewards": columns}, rewards
+            found_rewards = [np.zeros(len(c.ids), np.float32) if c.rewards is None else c.rewards for c in completions]
+            columns = {"rewards": [given.copy() for given in found_rewards]}
+            for column, mask, reward in zip(columns["rewards"], earns, rewards, strict=True):
+                column[np.flatnonzero(mask)[-1:]] += reward - column.sum()  # earned when the last choice was made
+            if self.granularity != "token":
+                columns["action"] = [
+                    actions(c, self.tokenizer, self.granularity).astype(np.float32) for c in completions
+                ]
+            return columns, rewards
         advantages = self.algorithm.advantages(rewards.reshape(self.groups, self.samples)).reshape(-1)
         advantages = np.where(np.isnan(rewards), np.nan, advantages)  # no verdict: left out, of the KL too
         return {
@@ -247,7 +259,7 @@ class Rollouts:
             judged = [self.task.judge(p, c.text, c.stop) for p, c in zip(prompts, completions, strict=True)]
             return score({name: (reward, 1.0)}, prompts, completions, judged, "sum"), []
 
-        return {f"independent/{name}": _mean(scored_by_first(self.mesh, judge)[0].reward)}
+        return {f"independent/{name}": mean(scored_by_first(self.mesh, judge)[0].reward)}
 
     def tell(self, scored: Scored) -> None:
         """Say once of each reward that it failed.
@@ -260,35 +272,6 @@ class Rollouts:
             if name not in self.noted:
                 self.noted.add(name)
                 self.note(f"reward {name} failed, and such completions are left out (rewards/{name}/failed): {error}")
-
-    def _statistics(
-        self, scored: Scored, completions: Sequence[Completion], credits: Sequence[int]
-    ) -> dict[str, float]:
-        grouped = scored.reward.reshape(self.groups, self.samples)
-        known = grouped[~np.isnan(grouped).all(1)]
-        lengths = [int((~c.forced).sum()) for c in completions]
-        by_name: dict[str, float] = {}
-        for name, values in scored.parts.items():
-            by_name[f"rewards/{name}/mean"] = _mean(values)
-            by_name[f"rewards/{name}/masked"] = float(np.isnan(values).sum())
-            by_name[f"rewards/{name}/failed"] = float(scored.failed[name])
-        return {
-            "reward": _mean(grouped),
-            "reward_std": _mean(np.nanstd(known, 1)) if len(known) else np.nan,
-            **by_name,
-            "rewards/masked": float(np.isnan(grouped).sum()),
-            "frac_reward_zero_std": float((~self._differs(scored.reward)).mean()),
-            "completions/mean_length": float(np.mean(lengths)),
-            "sampled_tokens": float(self.sampled_tokens),
-            "completions/clipped_ratio": float(np.mean([c.stop == "length" for c in completions])),
-            "completions/judged_share": float(sum(credits) / max(1, sum(len(c.text) for c in completions))),
-        }
-
-    def _differs(self, values: np.ndarray) -> np.ndarray:
-        """bool [groups]: whether a group has two different verdicts among values [completions]."""
-        grouped = values.reshape(self.groups, self.samples)
-        none = np.isnan(grouped)
-        return np.where(none, -np.inf, grouped).max(1) > np.where(none, np.inf, grouped).min(1)
 
     def _refuse(self, step: int, stats: Mapping[str, float], scored: Scored) -> None:
         if stats["completions/clipped_ratio"] > self.max_clipped:
@@ -306,9 +289,11 @@ class Rollouts:
                 f"no completion got a verdict {where}: reward {', '.join(silent)} gave None for each",
                 "mend this reward, or leave it out of rewards=",
             )
-        same = [name for name, values in scored.parts.items() if not self._differs(values).any()] or scored.parts
+        same = [
+            name for name, values in scored.parts.items() if not differs(values, self.samples).any()
+        ] or scored.parts
         raise DataRejected(
-            f"every group's rewards were the same {where} (reward {', '.join(same)})",
+            f"every group's rewards were the same {where} (reward {', '.join(alike or scored.parts)})",
             "there is nothing to learn from: use another reward, a higher temperature or more num_generations",
         )
 
@@ -330,8 +315,3 @@ class Rollouts:
         self.reuse.load_state_dict(state)
         if self.watch is not None:
             self.watch.load_state_dict(state["watch"])
-
-
-def _mean(values: np.ndarray) -> float:
-    """The mean of all verdicts, NaN where there is none."""
-    return float(np.nanmean(values)) if not np.isnan(values).all() else np.nan

@@ -106,6 +106,10 @@ def _packed(completion: Completion) -> dict[str, Any]:
         "forced": np.flatnonzero(completion.forced).tolist(),
         "text": completion.text,
         "stop": completion.stop,
+        "turns": list(completion.turns),
+        "rewards": None if completion.rewards is None else [float(x) for x in completion.rewards],
+        "messages": [dict(message) for message in completion.messages],
+        "counts": dict(completion.counts),
     }
 
 
@@ -113,4 +117,6 @@ def _completion(packed: Mapping[str, Any]) -> Completion:
     forced = np.zeros(len(packed["ids"]), bool)
     forced[packed["forced"]] = True
     logprobs = np.frombuffer(bytes.fromhex(packed["logprobs"]), np.float32).copy()
-    return Completion(tuple(packed["ids"]), logprobs, forced, packed["text"], packed["stop"])
+    rewards = None if packed["rewards"] is None else np.array(packed["rewards"], np.float32)
+    more = tuple(packed["turns"]), rewards, tuple(packed["messages"]), packed["counts"]
+    return Completion(tuple(packed["ids"]), logprobs, forced, packed["text"], packed["stop"], *more)

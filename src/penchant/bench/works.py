@@ -29,6 +29,7 @@ from penchant.errors import InputError
 from penchant.models.decoder import Decoder
 from penchant.models.load import load_model
 from penchant.records import Batch, Completion, Document, Encoded, Prompt
+from penchant.runtime.cards import on_cuda, peak_memory_mb
 from penchant.runtime.launch import Place
 from penchant.runtime.mesh import Mesh
 from penchant.sampling.engine import generate
@@ -220,6 +221,6 @@ def run(work: str, bench: Bench) -> dict[str, Any]:
     seconds, tokens = WORKS[work](bench)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (1024 if sys.platform == "linux" else 1 << 20)
     found = {"seconds": [round(s, 5) for s in seconds[1:]], "tokens": tokens, "peak_rss_mb": peak}
-    if bench.device.startswith("cuda"):
-        found["peak_gpu_mb"] = torch.cuda.max_memory_allocated() >> 20
+    if on_cuda(bench.device):
+        found["peak_gpu_mb"] = peak_memory_mb()
     return found

@@ -18,6 +18,7 @@ from torch import Tensor
 from penchant.models import plain
 from penchant.models.buckets import spread
 from penchant.models.kernels import Angles
+from penchant.runtime.cards import on_cuda, since_ampere
 
 __all__ = ["Flat", "attend", "heads", "usable"]
 
@@ -37,9 +38,9 @@ def _kernel() -> tuple[Any, dict[str, Any]] | None:
 
 def usable(device: torch.device, dtype: torch.dtype, width: int) -> bool:
     """Whether the kernel takes heads of this format and width there: 16 bits, and a card of 2020 or later."""
-    if device.type != "cuda" or dtype not in (torch.bfloat16, torch.float16) or width % 8 or width > 256:
+    if not on_cuda(device) or dtype not in (torch.bfloat16, torch.float16) or width % 8 or width > 256:
         return False
-    return torch.cuda.get_device_capability(device)[0] >= 8 and _kernel() is not None
+    return since_ampere(device) and _kernel() is not None
 
 
 @dataclass(frozen=True)

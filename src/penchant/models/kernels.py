@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from penchant.models import plain
-from penchant.runtime import native
+from penchant.runtime import cards, native
 
 __all__ = [
     "Seen", "causal_softmax", "causal_softmax_backward", "gather_heads", "log_probs", "log_probs_backward", "norm",
@@ -65,9 +65,9 @@ def reason() -> str:
     """Whether the compiled kernels are used here, and why (not)."""
     library, why = native.build(_SOURCE, _NUMBER[torch.float32])
     told = ("compiled kernels: " if library else "PyTorch's own kernels: ") + why
-    if not torch.cuda.is_available():
+    if not cards.available():
         return told
-    return f"{told}; on CUDA: " + (plain.reason() or "compiled by torch.compile")
+    return f"{told}; on CUDA: " + (cards.no_compiler() or "compiled by torch.compile")
 
 
 def _native(name: str, x: Tensor) -> Callable[..., None] | None:

@@ -6,35 +6,18 @@ On CUDA `torch.compile` makes one kernel of each, where it works; elsewhere they
 from __future__ import annotations
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = [
-    "compiled", "log_probs", "log_probs_backward", "norm", "norm_backward", "reason", "swiglu", "swiglu_backward",
-    "turn",
-]  # fmt: skip
+from penchant.runtime.cards import no_compiler
+
+__all__ = ["compiled", "log_probs", "log_probs_backward", "norm", "norm_backward", "swiglu", "swiglu_backward", "turn"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-@functools.cache
-def reason() -> str:
-    """Why `torch.compile` does not work on the GPU here; empty where it does."""
-    if os.environ.get("PENCHANT_KERNELS") == "off":
-        return "PENCHANT_KERNELS=off"
-    # Formats, inference mode and arguments that may be missing each make a variant; the default of 8 is soon reached.
-    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
-    try:
-        x = torch.arange(8.0, device="cuda")
-        same = torch.equal(torch.compile(lambda x: x * 2 + 1, dynamic=True)(x), x * 2 + 1)
-    except Exception as error:  # a compiler fails in ways of its own (no Triton, no compiler, an unknown card)
-        return f"torch.compile failed: {str(error).splitlines()[0] if str(error) else type(error).__name__}"
-    return "" if same else "torch.compile gives wrong numbers"
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -47,7 +30,7 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def call(*args: P.args, **more: P.kwargs) -> R:
         first: Any = args[0]
-        return (fast() if first.is_cuda and not reason() else function)(*args, **more)
+        return (fast() if first.is_cuda and not no_compiler() else function)(*args, **more)
 
     return call
 

@@ -17,11 +17,12 @@ from penchant.models import kernels
 from penchant.models.decoder import Decoder
 from penchant.models.heads import head_output
 from penchant.records import Batch
+from penchant.runtime.cards import on_cuda
 
 __all__ = ["quantities", "sequence_logprobs", "tensors"]
 
 LOGITS = 1 << 24  # so many logits are made at once
-CUDA = 8  # and so many times more on CUDA, which small products do not fill
+MORE = 8  # and so many times more on CUDA, which small products do not fill
 HEADS = {"values": "value", "score": "score"}  # quantity -> the head that gives it
 
 
@@ -116,7 +117,7 @@ class _Gradients:
 
 def _chunks(rows: int, vocabulary: int, device: torch.device) -> list[slice]:
     """Even chunks of about LOGITS logits."""
-    count = max(1, -(-rows * vocabulary // (LOGITS * (CUDA if device.type == "cuda" else 1))))
+    count = max(1, -(-rows * vocabulary // (LOGITS * (MORE if on_cuda(device) else 1))))
     size = max(1, -(-rows // count))
     return [slice(a, a + size) for a in range(0, rows, size)]
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from penchant.models import flash, kernels
 from penchant.models.decoder import Mix
 from penchant.models.frozen import Frozen
+from penchant.runtime.cards import on_cuda
 
 __all__ = ["STEP", "Cache", "Prefix", "Prompts", "round_up"]
 
@@ -138,7 +139,7 @@ class Cache:
     """
 
     def __init__(self, model: Frozen, rows: int, places: int):
-        self.step = _CUDA if model.device.type == "cuda" else STEP
+        self.step = _CUDA if on_cuda(model.device) else STEP
         self.model, self.rows, self.places, self.reach = model, rows, round_up(places, self.step), 0
         self.layouts = 0
         size = rows * model.groups * self.places * model.width

@@ -42,6 +42,7 @@ def generate(
     seed: int = 0,
     first: int = 0,
     seeds: Sequence[int] | None = None,
+    most: Sequence[int] | None = None,
     slots: int | None = None,
     prefixes: Sequence[Prefix | None] | None = None,
     keep: bool = False,
@@ -56,6 +57,7 @@ def generate(
         options: how to sample; `changes` are its fields, given by name.
         seed, first: request i draws from stream (seed, first + i).
         seeds: a seed for each request instead: it draws what it would alone under that `seed`.
+        most: how many tokens each may choose, where some may choose fewer than `max_new_tokens`.
         slots: rows sampled at once, split evenly over the lanes; by default as many as there are requests, up to 256.
         prefixes: for each prompt a text kept earlier, or None; what the prompt
             shares with its beginning is not run again.
@@ -71,12 +73,12 @@ def generate(
         NotFinite: the model's logits are not finite.
     """
     how = _options(options, changes)
-    check_prompts(prompts, how, model.config.vocab_size, _context(model, how))
+    check_prompts(prompts, how, model.config.vocab_size, _context(model, how), most)
     if how.stop and decode is None:
         raise InputError("stop strings need to see text", "give decode=, e.g. tokenizer.decode")
     if not prompts:
         return []
-    requests, count = _requests(prompts, seed, first, seeds), slots or min(SLOTS, len(prompts))
+    requests, count = _requests(prompts, seed, first, seeds, most), slots or min(SLOTS, len(prompts))
     results = _Results(len(prompts), listen, progress)
     stop = threading.Event()
     face = Face(results.tell, results.hear if listen else None, decode, stop.is_set)
@@ -130,11 +132,17 @@ def _options(options: Options | None, changes: dict[str, Any]) -> Options:
     return replace(options, **changes) if options else Options(**changes)
 
 
-def _requests(prompts: Sequence[Sequence[int]], seed: int, first: int, seeds: Sequence[int] | None) -> list[Request]:
+def _requests(
+    prompts: Sequence[Sequence[int]], seed: int, first: int, seeds: Sequence[int] | None, most: Sequence[int] | None
+) -> list[Request]:
+    if most is not None and (len(most) != len(prompts) or min(most, default=1) < 1):
+        raise InputError(f"{len(most)} limits for {len(prompts)} prompts", "give one each, of at least 1")
     if seeds is not None and len(seeds) != len(prompts):
         raise InputError(f"{len(seeds)} seeds for {len(prompts)} prompts", "give one each")
     draws = [(seed, first + i) for i in range(len(prompts))] if seeds is None else [(s, 0) for s in seeds]
-    return [Request(i, tuple(map(int, p)), d) for i, (p, d) in enumerate(zip(prompts, draws, strict=True))]
+    limits: Sequence[int | None] = most or [None] * len(prompts)
+    every = enumerate(zip(prompts, draws, limits, strict=True))
+    return [Request(i, tuple(map(int, p)), d, m) for i, (p, d, m) in every]
 
 
 def _groups(

@@ -14,6 +14,7 @@ import torch
 
 from penchant.models import kernels
 from penchant.models.frozen import Frozen
+from penchant.runtime.cards import on_cuda
 from penchant.sampling.board import Board, Face
 from penchant.sampling.cache import Cache, Prefix, Prompts, round_up
 from penchant.sampling.graph import Step
@@ -67,7 +68,7 @@ class Lane:
         places = min(limit, max(len(g.prompt) for g in groups) + options.room)
         self.cache = Cache(model, rows, places)
         self.step = Step(model, self.cache)
-        self.worth = 0.5 if model.device.type == "cuda" else 0.75  # rows go when fewer than this share live
+        self.worth = 0.5 if on_cuda(model.device) else 0.75  # rows go when fewer than this share live
         self.states = torch.zeros(rows, model.config.hidden_size, dtype=model.dtype, device=model.device)
 
     @torch.inference_mode()

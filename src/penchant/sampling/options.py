@@ -160,7 +160,13 @@ class Sampled:
     prefix: Any = field(default=None, repr=False)
 
 
-def check_prompts(prompts: Sequence[Sequence[int]], options: Options, vocabulary: int, limit: int) -> None:
+def check_prompts(
+    prompts: Sequence[Sequence[int]],
+    options: Options,
+    vocabulary: int,
+    limit: int,
+    most: Sequence[int] | None = None,
+) -> None:
     """Refuse an empty prompt, one that does not fit the context with its completion, and ids that are none.
 
     Raises:
@@ -169,9 +175,10 @@ def check_prompts(prompts: Sequence[Sequence[int]], options: Options, vocabulary
     for number, prompt in enumerate(prompts, 1):
         if not prompt:
             raise InputError("the prompt is empty", "give it at least one token", file="prompt", row=number)
-        if len(prompt) + options.max_new_tokens > limit:
+        new = options.max_new_tokens if most is None else most[number - 1]
+        if len(prompt) + new > limit:
             raise InputError(
-                f"{len(prompt)} tokens and {options.max_new_tokens} new ones pass the model's context of {limit}",
+                f"{len(prompt)} tokens and {new} new ones pass the model's context of {limit}",
                 "shorten the prompt or max_new_tokens",
                 file="prompt",
                 row=number,

@@ -19,11 +19,14 @@ _LENGTH, _END, _STOP = range(3)
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One text wanted: its place in the caller's list, its prompt, the (seed, index) of the stream it draws from."""
+    """One text wanted: its place in the caller's list, its prompt, the (seed, index) of the stream it draws from, and
+    how many tokens it may choose where that is fewer than the others may.
+    """
 
     number: int
     prompt: tuple[int, ...]
     draws: tuple[int, int]
+    most: int | None = None
 
 
 class Rows:
@@ -41,6 +44,7 @@ class Rows:
         self.request: list[Request | None] = [None] * count
         self.live = np.zeros(count, bool)
         self.last, self.place, self.taken, self.chosen = (np.zeros(count, np.int64) for _ in range(4))
+        self.most = np.full(count, options.max_new_tokens)
         room = options.room
         self.ids, self.forced = np.zeros((count, room), np.int64), np.zeros((count, room), bool)
         self.logprobs = np.zeros((count, room), np.float32)
@@ -67,6 +71,7 @@ class Rows:
         self.request[row], self.live[row] = request, True
         self.last[row], self.place[row] = request.prompt[-1], len(request.prompt) - 1
         self.taken[row] = self.chosen[row] = 0
+        self.most[row] = self.options.max_new_tokens if request.most is None else request.most
         seed, index = request.draws
         self.uniforms[row] = stream(seed, "sample", index).random(self.options.max_new_tokens)
 
@@ -103,7 +108,7 @@ class Rows:
         self.chosen[rows] += ~forced
         self.last[rows] = tokens
         self.place[rows] += 1
-        full = (self.chosen[rows] >= self.options.max_new_tokens) | (self.place[rows] + 1 >= self.limit)
+        full = (self.chosen[rows] >= self.most[rows]) | (self.place[rows] + 1 >= self.limit)
         closing = ~forced & np.isin(tokens, self._end) if len(self._end) else np.zeros(len(rows), bool)
         self.reason[rows] = np.where(closing, _END, _LENGTH)
         if self.options.stop:
@@ -143,7 +148,19 @@ class Rows:
     def keep(self, rows: Sequence[int] | np.ndarray) -> None:
         """Go on with these rows alone."""
         self.request = [self.request[row] for row in rows]
-        for name in ("live", "last", "place", "taken", "chosen", "ids", "forced", "logprobs", "uniforms", "reason"):
+        for name in (
+            "live",
+            "last",
+            "place",
+            "taken",
+            "chosen",
+            "ids",
+            "forced",
+            "logprobs",
+            "uniforms",
+            "reason",
+            "most",
+        ):
             setattr(self, name, getattr(self, name)[rows])
         self.sampling = None if self.sampling is None else self.sampling[rows]
         self.top = None if self.top is None else (self.top[0][rows], self.top[1][rows])

@@ -16,6 +16,7 @@ from penchant.evaluation.evaluate import MEASURES
 from penchant.models.config import DecoderConfig
 from penchant.options import nearest
 from penchant.stages._foresee import (
+    acts,
     context_of,
     controls_of,
     measures_of,
@@ -27,6 +28,7 @@ from penchant.stages._foresee import (
     segment_of,
     signal_entry,
     signal_problem,
+    text_environment,
 )
 
 if TYPE_CHECKING:
@@ -74,8 +76,10 @@ def tune_check(options: tune.Options, inputs: Inputs) -> Iterator[Complaint]:
         yield "algorithm_options" if options.algorithm_options else "algorithm", problem
         return
     source = getattr(registry.load("algorithms", options.algorithm), "SOURCE", "rollouts")
-    if options.environment is not None:
+    if acts(options.environment):
         return
+    if options.environment is not None:
+        yield from _text_environment(options, source, inputs.get("data"))
     if source == "transitions":
         yield "algorithm", "it acts in an environment: give environment=gymnasium:NAME"
         return
@@ -95,6 +99,15 @@ def tune_check(options: tune.Options, inputs: Inputs) -> Iterator[Complaint]:
         yield from _asked("ask", options.ask, model)
         yield from _scored(options, inputs, segment_of(model))
     yield from _fits(options.prompt_tokens, "max_completion_length", options.max_completion_length, model)
+
+
+def _text_environment(options: tune.Options, source: str, data: Feed | Path | None) -> Iterator[Complaint]:
+    if problem := plugin_problem("environments", text_environment(options.environment)):
+        yield "environment", f"{problem}; one of Gymnasium's is gymnasium:NAME"
+    if source not in ("rollouts", "transitions"):
+        yield "environment", f"{options.algorithm} learns from rows; take an algorithm that samples"
+    if data is not None and not rows_of(data):
+        yield "environment", "a text environment needs rows of prompts (data=FILE.jsonl)"
 
 
 def _rewards(rewards: list[dict[str, Any]]) -> Iterator[Complaint]:

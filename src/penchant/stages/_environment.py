@@ -41,7 +41,7 @@ def act(options: Options, context: StageContext) -> dict[str, Any]:
     Raises:
         InputError: the algorithm does not act in environments, or several processes were asked for.
     """
-    assert options.environment is not None
+    assert isinstance(options.environment, str)
     o, mesh = options.environment_options, Mesh(1, "cpu")
     if mesh.place.ranks > 1:
         raise InputError("an environment is acted in by one process", "leave processes= out")
@@ -152,7 +152,7 @@ class _Greedy:
 
     def __call__(self, step: int) -> dict[str, float]:
         """`eval_return` over episodes of seeds that training never sees."""
-        assert self.options.environment is not None
+        assert isinstance(self.options.environment, str)
         count = self.options.environment_options.eval_episodes
         gym = Gym(self.options.environment, count, self.seed + 7_919, self.options.environment_options.options)
         returns: dict[int, float] = {}

@@ -18,6 +18,7 @@ from penchant.text.conditioning import Conditioning
 from penchant.text.tokenizer import Tokenizer
 
 __all__ = [
+    *("acts", "text_environment"),
     *(
         "context_of",
         "controls_of",
@@ -88,6 +89,16 @@ def signal_entry(spec: str | Mapping[str, Any]) -> tuple[str, str, dict[str, Any
     if not isinstance(name := options.pop("name", None), str):
         raise OptionError("a signal has no name", "write data.signals: [style] or [{name: style, ...}]")
     return str(options.pop("as", Path(name).stem if name.endswith(".py") else name)), name, options
+
+
+def acts(environment: Any) -> bool:
+    """Whether an option `environment` names one of Gymnasium's, without model and data."""
+    return isinstance(environment, str) and environment.startswith("gymnasium:")
+
+
+def text_environment(environment: Any) -> dict[str, Any]:
+    """The plug-in's entry `{name, ...options}` of an option `environment`."""
+    return {"name": environment} if isinstance(environment, str) else dict(environment)
 
 
 def rows_of(data: Source) -> bool:

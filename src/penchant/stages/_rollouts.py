@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from penchant.batches.episodes import Episodes
 from penchant.batches.example_prompts import ExamplePrompts
 from penchant.batches.prompts import PromptSet
 from penchant.batches.rollouts import Rollouts, Sampling
@@ -16,9 +17,11 @@ from penchant.batches.spread import scored_by_first
 from penchant.contracts import Context, Task
 from penchant.data.examples import is_examples, read_examples
 from penchant.data.store import read_documents
+from penchant.environments.text import Dialogue
 from penchant.errors import InputError
 from penchant.files import read_json
 from penchant.plugins import plug
+from penchant.stages._foresee import text_environment
 from penchant.stages._work import Made, Work
 from penchant.stages.tune import Options, rollouts
 from penchant.text.conditioning import Conditioning
@@ -56,7 +59,12 @@ def make(work: Work) -> Made:
     """The source of rollouts, and the reward on validation prompts."""
     options, context, tokenizer, plugins = work.options, work.context, work.tokenizer, work.plugins
     assert plugins.task is not None
-    sets = _prompt_sets(options, context.inputs["data"], tokenizer, plugins.task, context.seed)
+    dialogue = (
+        None if options.environment is None else plug("environments", text_environment(options.environment), plugins)
+    )
+    template = _template(options, tokenizer, dialogue)
+    sets = _prompt_sets(options, context.inputs["data"], template, plugins.task, context.seed)
+    _tell_of_granularity(options, work)
     source = Rollouts(
         work.model,
         work.reference,
@@ -65,7 +73,7 @@ def make(work: Work) -> Made:
         sets["train"],
         _rewards(options, plugins),
         work.algorithm,
-        sampling_of(options, tokenizer, work.layout),
+        sampling_of(options, tokenizer, work.layout) if dialogue is None else _episodes(options, dialogue, template),
         batch_size=options.batch_size,
         num_generations=options.num_generations,
         micro_batch_size=work.micro_batch_size,
@@ -79,6 +87,7 @@ def make(work: Work) -> Made:
         note=lambda text: context.note(f"{context.name}: {text}"),
         mesh=work.mesh,
         independent=_independent(options, plugins),
+        granularity=options.granularity,
     )
     validation = Validation(source, sets["validation"], options.eval_prompts)
     if (there := len(validation.prompts)) < options.eval_prompts:
@@ -159,19 +168,40 @@ def sampling_of(options: Options, tokenizer: Tokenizer, layout: Conditioning) ->
     return Sampling(options.max_completion_length, options.temperature, (tokenizer.eos_id,), ban, insert)
 
 
+def _template(options: Options, tokenizer: Tokenizer, dialogue: Dialogue | None) -> Template:
+    """How rows become tokens, with the tools that the policy is told of."""
+    own = None if options.chat_template is None else Path(options.chat_template).read_text(encoding="utf-8")
+    return Template(tokenizer, own, () if dialogue is None else dialogue.tools)
+
+
+def _episodes(options: Options, dialogue: Dialogue, template: Template) -> Episodes:
+    """How the policy is sampled turn by turn."""
+    tokenizer = template.tokenizer
+    ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
+    end = (tokenizer.eos_id,)
+    return Episodes(dialogue, template, options.max_completion_length, options.temperature, end, ban)
+
+
+def _tell_of_granularity(options: Options, work: Work) -> None:
+    """Say where the switch changes nothing."""
+    if options.granularity != "token" and work.algorithm.advantages is not None:
+        work.context.note(
+            f"{work.context.name}: granularity={options.granularity} changes nothing here: {options.algorithm} credits "
+            "whole completions (take ppo, a2c, or reinforce with baseline=learned)"
+        )
+
+
 def _prompt_sets(
-    options: Options, data: Path, tokenizer: Tokenizer, task: Task, seed: int
+    options: Options, data: Path, template: Template, task: Task, seed: int
 ) -> dict[str, PromptSet | ExamplePrompts]:
     """The prompts of train and validation."""
     threshold, summary = 0.0, read_json(data / "summary.json")
     if is_examples(summary):
-        own = None if options.chat_template is None else Path(options.chat_template).read_text(encoding="utf-8")
-        template = Template(tokenizer, own)
         return {
             split: ExamplePrompts(read_examples(data / f"{split}.parquet"), template, options.prompt_tokens, seed)
             for split in ("train", "validation")
         }
     if options.ask is not None:
         threshold = resolve_threshold(options.threshold, summary, options.signal)
-    tail = (task, tokenizer, options.prompt_tokens, options.ask, options.signal, threshold, seed)
+    tail = (task, template.tokenizer, options.prompt_tokens, options.ask, options.signal, threshold, seed)
     return {split: PromptSet(read_documents(data / f"{split}.parquet"), *tail) for split in ("train", "validation")}

@@ -13,6 +13,7 @@ from penchant.models.names import TARGETS, TargetName
 from penchant.plugins import checked
 from penchant.runtime.names import DeviceName
 from penchant.stages._checks import tune_check as check
+from penchant.stages._foresee import acts
 from penchant.training.options import OptimizerOptions
 from penchant.training.trackers import TrackerName
 
@@ -46,8 +47,13 @@ class Options(BaseModel, extra="forbid"):
 
     algorithm: str = "grpo"
     algorithm_options: dict[str, Any] = {}
-    environment: str | None = Field(
-        None, description="act in gymnasium:NAME instead, without model and data (q_learning, dqn, a2c, ppo, reinforce)"
+    environment: str | dict[str, Any] | None = Field(
+        None,
+        description="act in gymnasium:NAME instead, without model and data (q_learning, dqn, a2c, ppo, reinforce); or "
+        "{name: multi_turn, tools: [FILE.py:FUNCTION], turns: 4}: text in turns, with tools",
+    )
+    granularity: Literal["token", "sentence", "document"] = Field(
+        "token", description="what one action is where credit goes by value (a2c, ppo, reinforce); document: a turn"
     )
     environment_options: EnvironmentOptions = EnvironmentOptions()
     task: dict[str, Any] = {"name": "function_body"}
@@ -166,7 +172,7 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
 
     Inputs: `data` (a folder of `prepare` or of `examples`) and `model` (a stage folder, or a model's).
     """
-    if options.environment is not None:
+    if acts(options.environment):
         from penchant.stages._environment import act
 
         return act(options, context)
@@ -176,5 +182,5 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
 
 
 def inputs(options: Options) -> tuple[str, ...]:
-    """Roles that it needs: none where it acts in an environment."""
-    return INPUTS if options.environment is None else ()
+    """Roles that it needs: none where it acts in one of Gymnasium's environments."""
+    return () if acts(options.environment) else INPUTS

@@ -6,7 +6,7 @@ The loss is on the completion, its end token included. A user's text never becom
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from penchant.errors import InputError
 from penchant.text.tokenizer import Tokenizer
@@ -17,6 +17,14 @@ if TYPE_CHECKING:
 __all__ = ["Messages", "Template", "text_of"]
 
 Messages = str | Sequence[Mapping[str, str]]
+_TOOLS = """You may call these functions:
+<tools>
+{tools}
+</tools>
+For a call write a JSON object with the function's name and arguments within <tool_call></tool_call>:
+<tool_call>
+{{"name": NAME, "arguments": {{...}}}}
+</tool_call>"""
 
 
 def text_of(content: Messages) -> str:
@@ -29,10 +37,12 @@ class Template:
 
     Args:
         chat_template: Jinja text that stands for the tokenizer's own.
+        tools: JSON schemas of functions that the model may call; a template that knows no tools gets them as a message
+            of the system.
     """
 
-    def __init__(self, tokenizer: Tokenizer, chat_template: str | None = None):
-        self.tokenizer = tokenizer
+    def __init__(self, tokenizer: Tokenizer, chat_template: str | None = None, tools: Sequence[Mapping[str, Any]] = ()):
+        self.tokenizer, self.tools = tokenizer, tuple(tools)
         self.source = chat_template or tokenizer.chat_template
         self._compiled: Compiled | None = None
 
@@ -77,7 +87,39 @@ class Template:
         last = max((i for i, token in enumerate(ids) if token == end), default=None)
         return self.tokenizer.encode_template(before), [*ids, end] if last is None else ids[: last + 1]
 
+    def reply_ids(self, messages: Messages, reply: Sequence[Mapping[str, str]]) -> list[int]:
+        """What stands between the assistant's end token and the start of its next turn, where it got a reply.
+
+        Args:
+            messages: the conversation, the assistant's turn last; a plain text gets the reply on lines of its own.
+        """
+        if isinstance(messages, str):
+            return self.tokenizer.encode("\n" + "".join(f"{message['content']}\n" for message in reply))
+        # what the assistant said does not matter here, and some templates change it in later turns
+        said = [*messages[:-1], {"role": "assistant", "content": "x"}]
+        before, after = self._rendered(said, False), self._rendered([*said, *reply], True)
+        if not after.startswith(before):
+            raise InputError(
+                "the chat template writes a turn otherwise when another follows", "give another chat_template="
+            )
+        end = self.tokenizer.special_text(self.tokenizer.eos_id)
+        _, found, tail = before.rpartition(end) if end else ("", "", "")
+        return self.tokenizer.encode_template((tail if found else "") + after[len(before) :])
+
+    def _told(self, messages: Sequence[Mapping[str, str]]) -> list[Mapping[str, str]]:
+        """Messages with a word on the tools, where the template says none."""
+        if not self.tools or self.source is None or "tools" in self.source:
+            return list(messages)
+        import json
+
+        listed = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in self.tools)
+        text = _TOOLS.format(tools=listed)
+        if messages and messages[0].get("role") == "system":
+            return [{**messages[0], "content": f"{messages[0]['content']}\n\n{text}"}, *messages[1:]]
+        return [{"role": "system", "content": text}, *messages]
+
     def _rendered(self, messages: Sequence[Mapping[str, str]], ask: bool) -> str:
+        messages = self._told(messages)
         if self.source is None:
             raise InputError(
                 "rows are conversations, and the model has no chat template",
@@ -91,6 +133,7 @@ class Template:
         try:
             return self._compiled.render(
                 messages=guarded,
+                tools=list(self.tools) or None,
                 add_generation_prompt=ask,
                 bos_token=self._text(self.tokenizer.lead_ids),
                 eos_token=self.tokenizer.end,
