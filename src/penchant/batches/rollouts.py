@@ -289,9 +289,7 @@ class Rollouts:
                 f"no completion got a verdict {where}: reward {', '.join(silent)} gave None for each",
                 "mend this reward, or leave it out of rewards=",
             )
-        same = [
-            name for name, values in scored.parts.items() if not differs(values, self.samples).any()
-        ] or scored.parts
+        alike = [name for name, values in scored.parts.items() if not differs(values, self.samples).any()]
         raise DataRejected(
             f"every group's rewards were the same {where} (reward {', '.join(alike or scored.parts)})",
             "there is nothing to learn from: use another reward, a higher temperature or more num_generations",
