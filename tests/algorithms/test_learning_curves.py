@@ -61,3 +61,38 @@ def test_a_stopped_run_goes_on_with_the_same_bits(at, tmp_path, name):
         assert toy.rows(folder) == toy.rows(tmp_path / "whole")
         for file in ("model/model.safetensors", "samples.jsonl"):
             assert (folder / file).read_bytes() == (tmp_path / "whole" / file).read_bytes()
+
+
+def test_a_reference_that_follows(at, tmp_path):
+    """TR-DPO's reference: it moves every few updates, KL falls at each move to it, and a stopped run goes on."""
+    short = {"steps": 9, "save_steps": 2, "eval_steps": 9, "sync_ref_model": True, "ref_model_sync_steps": 3,
+             "ref_model_mixup_alpha": 1.0, "micro_batch_size": 16, "algorithm_options": {"beta": 0.01}}  # fmt: skip
+    toy.tune(at, tmp_path / "whole", "grpo", **short)
+    kl = [row["kl"] for row in toy.rows(tmp_path / "whole") if "kl" in row]
+    assert kl[0] == kl[3] == kl[6] == pytest.approx(0, abs=1e-7)  # the reference is the policy again
+    assert min(kl[1], kl[2], kl[4], kl[5], kl[7], kl[8]) > 1e-6
+    steps = iter(range(1, 100))
+    with pytest.raises(Stopped):
+        toy.tune(at, tmp_path / "cut", "grpo", stop=lambda: 15 if next(steps) == 5 else 0, **short)
+    toy.tune(at, tmp_path / "cut", "grpo", **short)
+    assert toy.rows(tmp_path / "cut") == toy.rows(tmp_path / "whole")
+    frozen = {**short, "sync_ref_model": False}
+    toy.tune(at, tmp_path / "frozen", "grpo", **frozen)
+    assert [row["kl"] for row in toy.rows(tmp_path / "frozen") if "kl" in row][6] > 1e-6
+
+
+@pytest.mark.parametrize(("name", "option"), [("ppo", "bootstrap_truncated"), ("ppo", "kl_in_reward")])
+def test_options_of_the_critic_reach_training(at, tmp_path, name, option):
+    """Completions cut at their limit, and the KL in the reward, change what values are to be; not before they are."""
+    value = {"bootstrap_truncated": True, "kl_in_reward": 0.2}[option]
+    twice = {"num_ppo_epochs": 1, "num_mini_batches": 2}  # three rollouts, each cut in two updates
+    short = {"steps": 6, "eval_steps": 6, "micro_batch_size": 16, "algorithm_options": twice}
+    toy.tune(at, tmp_path / "plain", name, **short)
+    short["algorithm_options"] = {**short["algorithm_options"], option: value}
+    toy.tune(at, tmp_path / "with", name, **short)
+    plain, found = ([r for r in toy.rows(tmp_path / n) if "returns" in r] for n in ("plain", "with"))
+    assert len(plain) == len(found) == 6
+    assert plain[0]["reward"] == found[0]["reward"]
+    assert plain[0]["returns"] == pytest.approx(found[0]["returns"], abs=1e-6)  # no KL yet, and values of 0
+    assert plain[-1]["returns"] != pytest.approx(found[-1]["returns"], abs=1e-6)
+    assert all("explained_variance" in row for row in found)

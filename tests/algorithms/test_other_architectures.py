@@ -1,4 +1,4 @@
-"""Rollouts, values, pairs and adapters on models of transformers: GPT-2; T5 and BART, where prompts are sources."""
+"""Rollouts, values, pairs and adapters on models of transformers: GPT-2; T5, BART, Marian (prompts are sources)."""
 
 import sys
 from pathlib import Path
@@ -28,13 +28,18 @@ def model_of(family, tokenizer):
             d_model=32, d_kv=16, d_ff=64, num_layers=2, num_heads=2, dropout_rate=0.0, **size
         )
         return transformers.T5ForConditionalGeneration(config)
+    if family == "marian":
+        config = transformers.MarianConfig(d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+                                           decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64,
+                                           max_position_embeddings=64, forced_eos_token_id=None, **size)  # fmt: skip
+        return transformers.MarianMTModel(config)
     config = transformers.BartConfig(d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
                                      decoder_attention_heads=2, encoder_ffn_dim=64, decoder_ffn_dim=64,
                                      max_position_embeddings=64, forced_eos_token_id=None, **size)  # fmt: skip
     return transformers.BartForConditionalGeneration(config)
 
 
-@pytest.fixture(scope="module", params=["gpt2", "t5", "bart"])
+@pytest.fixture(scope="module", params=["gpt2", "t5", "bart", "marian"])
 def at(request, tmp_path_factory):
     root = toy.folders(tmp_path_factory.mktemp(request.param))
     tokenizer = Tokenizer.load(root / "model")
@@ -68,13 +73,14 @@ def test_pairs_and_likelihood(at, tmp_path):
 
 
 def test_adapters(at, tmp_path):
-    """On layers that are called as the option's choices are (BART's; GPT-2's and T5's are not)."""
-    if "bart" not in str(at):
-        pytest.skip("its layers have other names")
-    lora = {"rank": 2, "alpha": 4.0, "targets": ["q_proj"]}
+    """On attention and feed-forward, whatever a family calls them; merged, they are what was trained."""
+    lora = {"rank": 2, "alpha": 4.0}
     toy.tune(at, tmp_path / "run", "grpo", steps=3, batch_size=16, eval_prompts=4, lora=lora)
     assert toy.rows(tmp_path / "run")[-1]["kl"] > 0
     before, after = load_model(at / "model").state_dict(), load_model(tmp_path / "run" / "model").state_dict()
     moved = {name for name, weight in before.items() if not torch.equal(weight, after[name])}
     assert moved
-    assert all("q_proj" in name for name in moved)
+    names = {"gpt2": ("c_attn", "c_proj", "c_fc"), "t5": (".q.", ".k.", ".v.", ".o.", ".wi", ".wo.")}
+    own = next((n for family, n in names.items() if family in str(at)), ("_proj.", ".fc1.", ".fc2."))
+    assert all(any(part in name for part in own) for name in moved)
+    assert any("fc" in name or "wi" in name for name in moved) and any("attn" in n or "Attention" in n for n in moved)

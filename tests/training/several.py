@@ -1,6 +1,7 @@
 """A toy training as several processes run it: `python several.py WORK FOLDER STEPS SHARD STOP_AT THREADS OPTIMIZER`.
 
-WORK is `mle`, `lora` (the same through adapters), `grpo`, or `one`: a single row a step, so that the others have none.
+WORK is `mle`, `lora` (the same through adapters), `grpo`, `ppo`, `dpo`, or `one`: a single row a step, so that the
+others have none.
 """
 
 from __future__ import annotations
@@ -15,15 +16,18 @@ from typing import Any
 import numpy as np
 
 from penchant.advantages.group import group_advantages
+from penchant.algorithms import ppo
 from penchant.batches.corpus import Corpus, windows_of
 from penchant.batches.prompts import PromptSet
 from penchant.batches.rollouts import Rollouts, Sampling
+from penchant.batches.rows import Item, Rows, with_values
 from penchant.contracts import Algorithm, Context, StageContext
 from penchant.errors import Stopped
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
+from penchant.models.heads import add_heads
 from penchant.models.lora import add_lora
-from penchant.objectives import mle, policy_gradient
+from penchant.objectives import dpo, mle, policy_gradient
 from penchant.records import Encoded
 from penchant.runs.recorder import StageRecorder
 from penchant.runtime.launch import Place
@@ -59,16 +63,47 @@ def rollouts(mesh: Mesh, model: Decoder, folder: Path) -> tuple[Any, Any]:
     return Rollouts(*parts, **settings), objective
 
 
+def with_critic(mesh: Mesh, model: Decoder, folder: Path) -> tuple[Any, Any]:
+    """The same task under PPO, whose value head was put on the model."""
+    source, _ = rollouts(mesh, model, folder)
+    algorithm = ppo.build(ppo.Options(beta=0.1, num_ppo_epochs=2), Context())
+    source.algorithm = algorithm
+    return source, algorithm.objective
+
+
+def pairs(mesh: Mesh, model: Decoder) -> tuple[Any, Any]:
+    """Random pairs whose reference is the model as it was."""
+    rng = np.random.default_rng(1)
+    items = [
+        Item(tuple(rng.integers(1, 50, rng.integers(2, 9)).tolist()),
+             tuple(tuple(rng.integers(1, 50, rng.integers(1, 12)).tolist()) for _ in range(2)))
+        for _ in range(30)
+    ]  # fmt: skip
+    items = with_values(mesh, model, items, "reference_logprobs", 4)
+    return Rows(model, items, 8, 3, 5, mesh), dpo.build(dpo.Options(), Context())
+
+
+def made(work: str, mesh: Mesh, model: Decoder, folder: Path) -> tuple[Any, Any]:
+    """A source and an objective."""
+    if work == "grpo":
+        return rollouts(mesh, model, folder)
+    if work == "ppo":
+        return with_critic(mesh, model, folder)
+    return pairs(mesh, model) if work == "dpo" else corpus(mesh, 10 if work == "one" else 160)
+
+
 def run(
     work: str, folder: Path, steps: int, shard: str, stop_at: int, threads: int, optimizer: str, at: Place | None = None
 ) -> list[str]:
     """Train, or go on; stops with the state saved after step `stop_at`. Returns the notes."""
     mesh = Mesh(threads, "cpu", at, share_weights=shard)
     shape = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "initializer_range": 0.05}
-    model = Decoder(DecoderConfig(vocab_size=280 if work == "grpo" else 50, **shape)).initialise(0)
+    model = Decoder(DecoderConfig(vocab_size=280 if work in ("grpo", "ppo") else 50, **shape)).initialise(0)
+    if work == "ppo":
+        add_heads(model, {"value": 1})
     if work == "lora":
         add_lora(model, rank=4, alpha=8.0, seed=0)
-    source, objective = rollouts(mesh, model, folder) if work == "grpo" else corpus(mesh, 10 if work == "one" else 160)
+    source, objective = made(work, mesh, model, folder)
     seen = [0]
 
     def stop() -> int:

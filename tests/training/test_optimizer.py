@@ -109,6 +109,18 @@ def test_small_steps_are_not_lost_to_bfloat16() -> None:
     assert float(moved) == pytest.approx(400 * 1e-5, rel=0.5)
 
 
+def test_tables_of_t5_are_no_matrices_for_muon() -> None:
+    import transformers
+
+    config = transformers.T5Config(vocab_size=40, d_model=16, d_kv=8, d_ff=24, num_layers=1, num_heads=2)
+    model = transformers.T5ForConditionalGeneration(config)
+    optimizer = Optimizer(model, constant("muon"), 10)
+    names = [name for name, p in model.named_parameters() if p.requires_grad]
+    apart = {names[i] for i in optimizer.rest}
+    assert {n for n in names if "relative_attention_bias" in n or "shared" in n} <= apart
+    assert not any("SelfAttention.q." in n or ".wi." in n for n in apart)
+
+
 def test_weights_without_a_gradient_stay_and_frozen_ones_are_left_out() -> None:
     net = Weights()
     net.b.requires_grad_(False)

@@ -115,6 +115,13 @@ def test_a_run_goes_on_with_another_number_of_processes_and_says_so(tmp_path: Pa
     assert_alike(tmp_path / "one", tmp_path / "more")
 
 
+@pytest.mark.parametrize("work", ["dpo", pytest.param("ppo", marks=pytest.mark.slow)])
+def test_pairs_and_values_are_those_of_one_process(tmp_path: Path, work: str) -> None:
+    alone(tmp_path / "one", work=work, optimizer="sgd")
+    together(tmp_path / "two", 2, "none", work=work, optimizer="sgd")
+    assert_alike(tmp_path / "one", tmp_path / "two")
+
+
 @pytest.mark.slow
 def test_processes_and_threads_together(tmp_path: Path) -> None:
     alone(tmp_path / "one")

@@ -8,7 +8,12 @@ __all__ = ["gae", "whitened"]
 
 
 def gae(
-    rewards: np.ndarray, values: np.ndarray, ends: np.ndarray, gamma: float = 1.0, lam: float = 0.95
+    rewards: np.ndarray,
+    values: np.ndarray,
+    ends: np.ndarray,
+    gamma: float = 1.0,
+    lam: float = 0.95,
+    cut: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Advantages and returns of flat steps, sequence after sequence.
 
@@ -17,6 +22,9 @@ def gae(
     Args:
         rewards, values: float [N], r_t and V(s_t).
         ends: bool [N], True at the last step of each sequence.
+        cut: bool [N], True at ends that a limit made: what would have followed is worth what the last state is (its
+            value stands for that of the next, which nobody asked for). With lam = 1 and no such ends advantages are
+            unbiased; lam < 1 is biased where the values are wrong, and so is a cut.
 
     Returns:
         advantages, returns (advantages + values): float32 [N].
@@ -25,7 +33,7 @@ def gae(
     after, next_value = 0.0, 0.0
     for t in range(len(rewards) - 1, -1, -1):
         if ends[t]:
-            after, next_value = 0.0, 0.0
+            after, next_value = 0.0, float(values[t]) if cut is not None and cut[t] else 0.0
         delta = rewards[t] + gamma * next_value - values[t]
         after = delta + gamma * lam * after
         next_value = values[t]

@@ -28,7 +28,8 @@ class Options(a2c.Options, extra="forbid"):
 
 def build(options: Options, context: Context) -> Algorithm:
     """The algorithm."""
-    critic = _critic.Critic(options.gamma, options.lam, options.whiten_advantages, options.kl_in_reward)
+    whiten, cut = options.whiten_advantages, options.bootstrap_truncated
+    critic = _critic.Critic(options.gamma, options.lam, whiten, options.kl_in_reward, cut)
     return _critic.algorithm(
         actor_critic.ActorCritic(options),
         options,

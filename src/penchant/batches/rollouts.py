@@ -223,6 +223,7 @@ class Rollouts:
             columns = {"rewards": [given.copy() for given in found_rewards]}
             for column, mask, reward in zip(columns["rewards"], earns, rewards, strict=True):
                 column[np.flatnonzero(mask)[-1:]] += reward - column.sum()  # earned when the last choice was made
+            columns["cut"] = [np.full(len(c.ids), c.stop == "length", np.float32) for c in completions]
             if self.granularity != "token":
                 columns["action"] = [
                     actions(c, self.tokenizer, self.granularity).astype(np.float32) for c in completions

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from penchant.errors import CorruptCheckpoint, InputError, MissingExtra
-from penchant.models.names import TARGETS
+from penchant.models.names import TARGETS, targets_of
 from penchant.models.tensors import read_tensors, write_tensors
 
 __all__ = ["TARGETS", "adapted", "add_lora", "load_lora", "merge_lora", "merged_state", "read_adapter", "save_lora"]
@@ -38,7 +38,7 @@ def add_lora(
     rank: int = 16,
     alpha: float = 32.0,
     dropout: float = 0.0,
-    targets: Sequence[str] = TARGETS,
+    targets: Sequence[str] | None = None,
     seed: int = 0,
 ) -> None:
     """Put adapters on the layers of these names; from then on only they have gradients.
@@ -46,7 +46,7 @@ def add_lora(
     Args:
         rank: width of the two small matrices A [rank, in] and B [out, rank]; W x becomes W x + alpha / rank * B A x.
         dropout: of x before A, while training.
-        targets: last parts of layers' names.
+        targets: last parts of layers' names; None for those of attention and feed-forward, whatever they are called.
         seed: of A; B is 0, so that the model says what it said.
 
     Raises:
@@ -58,15 +58,28 @@ def add_lora(
         raise InputError("the model has adapters already", "merge them first")
     if rank < 1 or alpha <= 0 or not 0 <= dropout < 1:
         raise InputError(f"LoRA with rank {rank}, alpha {alpha}, dropout {dropout}", "take 1 or more, above 0, below 1")
-    linear = {name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear)}
+    linear = {name.rpartition(".")[2] for name, part in model.named_modules() if _matrix(part)}
+    targets = targets_of(linear - set(_READ)) if targets is None else targets
     wrong = [t for t in targets if t not in linear or t in _READ]
     if wrong or not targets:
         known = ", ".join(sorted(linear - set(_READ)))
         raise InputError(f"LoRA cannot go on {', '.join(wrong) or 'nothing'}", f"choose among {known}")
-    config = peft.LoraConfig(r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets))
+    turned = any(_turned(part) for name, part in model.named_modules() if name.rpartition(".")[2] in targets)
+    config = peft.LoraConfig(
+        r=rank, lora_alpha=alpha, lora_dropout=dropout, target_modules=list(targets), fan_in_fan_out=turned
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         peft.inject_adapter_in_model(config, model)
+
+
+def _turned(part: Any) -> bool:
+    """Whether a layer keeps its matrix as [in, out] (GPT-2's)."""
+    return type(part).__name__ == "Conv1D" and hasattr(part, "nf")
+
+
+def _matrix(part: nn.Module) -> bool:
+    return isinstance(part, nn.Linear) or _turned(part)
 
 
 def adapted(model: nn.Module) -> bool:
@@ -108,7 +121,8 @@ def merged_state(model: nn.Module, weights: Mapping[str, Tensor] | None = None) 
     for name, layer in _layers(model).items():
         a, b = (weights[f"{name}.lora_{part}.default.weight"].float() for part in "AB")
         base = state[f"{name}.weight"]
-        state[f"{name}.weight"] = (base.float() + layer.scaling["default"] * (b @ a)).to(base.dtype)
+        change = (b @ a).T if _turned(layer.get_base_layer()) else b @ a
+        state[f"{name}.weight"] = (base.float() + layer.scaling["default"] * change).to(base.dtype)
     return state
 
 

@@ -62,9 +62,15 @@ class ActorCritic(policy_gradient.PolicyGradient):
             return terms
         values = quantities["values"]
         t = tensors(batch, values.device)
-        error = value_error(values, t["columns.returns"], t.get("columns.old_values"), self.clip).sum()
-        n = float(len(batch.labels))
-        stats = {"value_error": (2 * float(error.detach()), n), "values": (float(values.detach().sum()), n)}
+        returns = t["columns.returns"]
+        error = value_error(values, returns, t.get("columns.old_values"), self.clip).sum()
+        n, seen = float(len(batch.labels)), values.detach()
+        stats = {
+            "value_error": (float((seen - returns).square().sum()), n),
+            "values": (float(seen.sum()), n),
+            "returns": (float(returns.sum()), n),
+            "returns_squared": (float(returns.square().sum()), n),
+        }
         terms["value"] = Term(error, n, stats)
         return terms
 

@@ -78,6 +78,10 @@ def tune_check(options: tune.Options, inputs: Inputs) -> Iterator[Complaint]:
     source = getattr(registry.load("algorithms", options.algorithm), "SOURCE", "rollouts")
     if acts(options.environment):
         return
+    if options.sync_ref_model and (source != "rollouts" or options.lora is not None):
+        online = source == "rollouts"
+        why = "adapters share the reference's weights" if online else "of rows the reference's log-probs are fixed"
+        yield "sync_ref_model", f"{why}; leave it out"
     if options.environment is not None:
         yield from _text_environment(options, source, inputs.get("data"))
     if source == "transitions":

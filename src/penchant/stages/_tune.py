@@ -7,14 +7,16 @@ import dataclasses
 import importlib
 import resource
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penchant import console
-from penchant.contracts import StageContext
+from penchant.contracts import Algorithm, StageContext
 from penchant.data.examples import is_examples
 from penchant.errors import InputError
 from penchant.files import read_json
+from penchant.models.following import Following
 from penchant.models.heads import add_heads
 from penchant.models.load import load_model, load_tokenizer
 from penchant.models.lora import add_lora
@@ -48,6 +50,7 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
     work, recorder = _begun(options, context, data, about.get("segment", "line"))
     made, algorithm, mesh = data.make(work), work.algorithm, work.mesh
     steps = made.steps or options.steps
+    following = _following(options, work)
     plan = TrainingPlan(
         made.source,
         algorithm.objective,
@@ -57,8 +60,8 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
         options.save_steps,
         options.on_not_finite,
         limits=made.limits,
-        after_update=algorithm.after_update,
-        kept=algorithm.kept,
+        after_update=_after(options, algorithm, following),
+        kept={**algorithm.kept, **({} if following is None else {"reference": following})},
         budget=options.token_budget,
     )
     optimizer = Optimizer(work.model, options.optimizer, steps)
@@ -126,6 +129,31 @@ def _reference(model: Any, options: Options) -> Any:
     """The policy as it is now, to stay near; under adapters that come later it shares the weights, which stay."""
     memo: dict[int, Any] = {} if options.lora is None else {id(p): p for p in model.parameters()}
     return copy.deepcopy(model, memo).requires_grad_(False)
+
+
+def _following(options: Options, work: Work) -> Following | None:
+    """What moves the reference after the policy, where that is asked for (Gorbatovski et al. 2024, eq. 6)."""
+    if not options.sync_ref_model:
+        return None
+    if work.reference is None:
+        raise InputError("sync_ref_model, and there is no reference", "set algorithm_options.beta above 0")
+    follow = Following(options.ref_model_mixup_alpha)
+    slow = dict(work.reference.named_parameters())
+    follow.begin({name: (slow[name], fast) for name, fast in work.model.named_parameters() if name in slow})
+    return follow
+
+
+def _after(options: Options, algorithm: Algorithm, following: Following | None) -> Any:
+    """What happens after each update."""
+    if following is None:
+        return algorithm.after_update
+
+    def after(step: int, metrics: Mapping[str, float]) -> Mapping[str, float]:
+        if step % options.ref_model_sync_steps == 0:
+            following.move()
+        return {} if algorithm.after_update is None else algorithm.after_update(step, metrics)
+
+    return after
 
 
 def _recorder(

@@ -9,7 +9,6 @@ from pydantic import BaseModel, Field
 from penchant import registry
 from penchant.contracts import Context, StageContext
 from penchant.errors import InputError
-from penchant.models.names import TARGETS, TargetName
 from penchant.plugins import checked
 from penchant.runtime.names import DeviceName
 from penchant.stages._checks import tune_check as check
@@ -28,7 +27,9 @@ class LoraOptions(BaseModel, extra="forbid"):
 
     rank: int = Field(16, ge=1)
     alpha: float = Field(32.0, gt=0, allow_inf_nan=False, description="adapters act with weight alpha / rank")
-    targets: tuple[TargetName, ...] = Field(TARGETS, min_length=1, description="layers that have one")
+    targets: tuple[str, ...] | None = Field(
+        None, min_length=1, description="layers that have one (last parts of names); null: attention and feed-forward"
+    )
 
 
 class EnvironmentOptions(BaseModel, extra="forbid"):
@@ -103,6 +104,11 @@ class Options(BaseModel, extra="forbid"):
     optimizer: OptimizerOptions = OptimizerOptions(
         learning_rate=2e-3, adam_learning_rate=7e-4, weight_decay=0.0, schedule="constant"
     )
+    sync_ref_model: bool = Field(
+        False, description="the reference of the KL follows the policy (TR-DPO; rollouts without lora only)"
+    )
+    ref_model_mixup_alpha: float = Field(0.6, gt=0, le=1, description="how far it moves to the policy each time")
+    ref_model_sync_steps: int = Field(64, ge=1, description="updates between two such moves")
     lora: LoraOptions | None = Field(None, description="train adapters (rank, alpha, targets) instead of the weights")
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     device: DeviceName = "auto"

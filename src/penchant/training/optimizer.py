@@ -17,8 +17,8 @@ from penchant.training.schedule import factor
 __all__ = ["Optimizer", "OptimizerOptions"]
 
 
-# Tables and output layers, by parts of their names (wte, wpe: GPT-2's; shared: T5's).
-_NOT_MUON = ("embed", "lm_head", "heads.", "wte.", "wpe.", "shared.")
+# Tables and output layers, by parts of their names (wte, wpe: GPT-2's; shared, relative_attention_bias: T5's).
+_NOT_MUON = ("embed", "lm_head", "heads.", "wte.", "wpe.", "shared.", "relative_attention_bias")
 
 
 class Optimizer:
