@@ -10,7 +10,7 @@ from penchant import console
 from penchant.commands._shared import AsJson
 
 _EXTRAS = {
-    "text": ("ftfy", "py3langid", "vaderSentiment", "zstandard"),
+    "text": ("ftfy", "py3langid", "vaderSentiment", "warcio"),
     "hf": ("datasets",),
     "tensorboard": ("tensorboard",),
     "wandb": ("wandb",),

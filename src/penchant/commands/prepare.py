@@ -1,7 +1,7 @@
 """Read, clean, deduplicate, annotate and split texts.
 
-With a RECIPE, runs its stages up to this one; without, this stage alone. Files: .py, .txt, .md, .jsonl(.gz), .csv,
-.parquet, folders and globs of them.
+With a RECIPE, runs its stages up to this one; without, this stage alone. Files: .txt, .md, .jsonl, .csv, source code
+(also with .gz or .zst), .parquet, web archives (.warc, .wet), .mbox, datasets saved to disk, folders and globs of them.
 
 \b
 Examples:

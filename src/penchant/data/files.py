@@ -13,19 +13,36 @@ from pathlib import Path
 
 from penchant.errors import InputError
 
-__all__ = ["STDLIB", "Found", "Source", "find", "kind_of"]
+__all__ = ["STDLIB", "Found", "Source", "find", "is_code", "kind_of", "packing"]
 
 STDLIB = "stdlib"
+_CODE = (
+    *(".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".go", ".hs", ".java", ".jl", ".js", ".jsx", ".kt"),
+    *(".lua", ".php", ".pl", ".r", ".rb", ".rs", ".scala", ".sh", ".sql", ".swift", ".ts", ".tsx"),
+)
 _ENDINGS = {
-    ".py": "text",
+    **dict.fromkeys(_CODE, "text"),
     ".txt": "text",
     ".md": "text",
+    ".rst": "text",
     ".jsonl": "jsonl",
     ".csv": "csv",
     ".parquet": "parquet",
     ".arrow": "arrow",
+    ".warc": "warc",
+    ".wet": "warc",
+    ".mbox": "mbox",
 }
-_KINDS = ".py .txt .md .jsonl .csv .parquet (.txt .md .py .jsonl .csv also with .gz), or a saved Hugging Face dataset"
+_PACKINGS = {
+    "text": ("", ".gz", ".zst"),
+    "jsonl": ("", ".gz", ".zst"),
+    "csv": ("", ".gz", ".zst"),
+    "warc": ("", ".gz"),
+}
+_KINDS = (
+    ".txt .md .rst .jsonl .csv or source code (also with .gz or .zst), .parquet, .warc .wet (also with .gz), .mbox,"
+    " or a saved Hugging Face dataset"
+)
 
 # Generated tables, other people's packages, and tests: they would drown what people wrote.
 _LEFT_OUT_FOLDERS = {
@@ -37,7 +54,7 @@ _LEFT_OUT_FILES = {"stringprep.py", "html/entities.py"}
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file to read, the name it goes by, and how to read it: text, jsonl, csv, parquet or arrow."""
+    """A file to read, the name it goes by, and how to read it: text, jsonl, csv, parquet, arrow, warc or mbox."""
 
     path: Path
     name: str
@@ -54,10 +71,24 @@ class Found:
 
 def kind_of(path: Path) -> str | None:
     """How a file is read, by its name; None if we cannot."""
-    name = path.name.lower()
-    packed = name.endswith(".gz")
-    kind = _ENDINGS.get(Path(name.removesuffix(".gz")).suffix)
-    return None if packed and kind in ("parquet", "arrow") else kind
+    kind = _ENDINGS.get(_ending(path.name))
+    return kind if kind and packing(path) in _PACKINGS.get(kind, ("",)) else None
+
+
+def packing(path: Path) -> str:
+    """How a file is packed, by its name: ".gz", ".zst" or ""."""
+    ending = path.suffix.lower()
+    return ending if ending in (".gz", ".zst") else ""
+
+
+def is_code(name: str, endings: Sequence[str] = _CODE) -> bool:
+    """Whether a file (or a row of one, `name#row`) is source code, by its name; of the languages with these endings."""
+    return _ending(name.partition("#")[0]) in endings
+
+
+def _ending(name: str) -> str:
+    name = name.lower()
+    return Path(name.removesuffix(packing(Path(name)))).suffix
 
 
 def find(path: str | Sequence[str]) -> Found:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from penchant.data.files import is_code
+
 __all__ = ["guess_language"]
 
 _COMMON = {
@@ -25,7 +27,7 @@ def guess_language(text: str, name: str = "") -> str:
         text: its first 4,000 characters are looked at.
         name: the file's name.
     """
-    if name.partition("#")[0].lower().removesuffix(".gz").endswith(".py"):
+    if is_code(name, (".py",)):
         return "python"
     sample = text[:_SAMPLE]
     letters = sum(1 for c in sample if c.isalpha())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import io
 import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -10,9 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any
 
+import pyarrow as pa
+
 from penchant.data import tables
 from penchant.data.decode import BadBytesError, decode
-from penchant.data.files import Found, Source, find
+from penchant.data.files import Found, Source, find, is_code, packing
+from penchant.data.mbox import mbox
+from penchant.data.warc import warc
 from penchant.errors import DataRejected, InputError
 
 __all__ = ["BAD_CAUSES", "Reading", "Reject", "Row", "check_rejects", "read"]
@@ -28,6 +33,10 @@ BAD_CAUSES = {
     "not text": "name the column that holds the text with data.text_column=NAME",
     "too big": "cut it up, or raise data.max_document_bytes",
 }
+
+
+_READERS = {**tables.READERS, "warc": warc, "mbox": mbox}
+_TEXT_OF_THEIR_OWN = ("warc", "mbox")  # formats in which the text has no name
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +145,19 @@ def _read_one(source: Source, column: str, limit: int, encodings: Counter[str]) 
             yield from _rows(source, column, limit, encodings)
     except BadBytesError as error:
         yield Reject(source.name, None, error.cause, error.detail, source.path)
-    except (OSError, EOFError, zlib.error, tables.BrokenFileError) as error:
+    except (OSError, EOFError, zlib.error, pa.ArrowException, tables.BrokenFileError) as error:
         detail = getattr(error, "strerror", None) or str(error) or type(error).__name__
         yield Reject(source.name, None, "unreadable", " ".join(detail.split())[:200], source.path)
 
 
 def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
+    match packing(path):
+        case ".gz":
+            return gzip.open(path, "rb")  # type: ignore[return-value]
+        case ".zst":  # pyarrow's reader, as it tells a stream that was cut off
+            return io.BufferedReader(pa.input_stream(path, compression="zstd"))
+        case _:
+            return open(path, "rb")
 
 
 def _whole(source: Source, limit: int, encodings: Counter[str]) -> Row | Reject:
@@ -150,14 +165,15 @@ def _whole(source: Source, limit: int, encodings: Counter[str]) -> Row | Reject:
         data = handle.read(limit + 1)
     if len(data) > limit:
         return Reject(source.name, None, "too big", f"more than {limit:,} bytes", source.path)
-    text, encoding = decode(data, python=source.path.name.lower().removesuffix(".gz").endswith(".py"))
+    text, encoding = decode(data, python=is_code(source.name, (".py",)))
     if encoding not in ("utf-8", "utf-8-sig"):
         encodings[encoding] += 1
     return Row(source.name, text, source.path)
 
 
 def _rows(source: Source, column: str, limit: int, encodings: Counter[str]) -> Iterator[Row | Reject]:
-    for number, value in tables.READERS[source.kind](source.path, _open, limit, encodings):
+    column = "text" if source.kind in _TEXT_OF_THEIR_OWN else column
+    for number, value in _READERS[source.kind](source.path, _open, limit, encodings):
         name = f"{source.name}#{number}"
         if isinstance(value, tables.Bad):
             yield Reject(name, number, value.cause, value.detail, source.path)

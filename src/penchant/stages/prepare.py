@@ -17,7 +17,7 @@ from penchant.data import read as reading_
 from penchant.data.annotate import annotate, check_constant
 from penchant.data.clean import clean, repairer
 from penchant.data.deduplicate import duplicates
-from penchant.data.files import find, kind_of
+from penchant.data.files import find, is_code, kind_of
 from penchant.data.language import guess_language
 from penchant.data.read import Reading, Row, check_rejects
 from penchant.data.split import NAMES, part_of, position, split
@@ -171,8 +171,7 @@ def _select(reading: Reading, options: Options) -> tuple[list[Document], list[di
         drops.append({"source": row.source, "row": row.row, "cause": cause, "detail": detail})
 
     for row in sorted(reading.rows, key=lambda row: (row.path.as_posix(), row.row or 0)):
-        is_python = row.path.name.removesuffix(".gz").endswith(".py")
-        text = clean(repair(row.text) if repair and not is_python else row.text)
+        text = clean(repair(row.text) if repair and not is_code(row.path.name) else row.text)
         if not text.strip():
             drop(row, "empty", "nothing but white space")
         elif len(text) < options.min_chars:
