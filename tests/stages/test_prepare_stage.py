@@ -262,7 +262,7 @@ def other_column(folder: Path) -> None:
         (blank_rows, {}, 4, r"no usable row among 3 \(3 empty\); "),
         (same_scores, {}, 4, r"signal style scores every segment the same \(0\)"),
         (two_files, {}, 4, r"only 2 group.*; give at least 3 files"),
-        (nothing, {}, 2, r"holds no file that we can read; give \.py"),
+        (nothing, {}, 2, r"holds no file that we can read; give \.txt"),
         (other_column, {}, 2, r"a\.csv, row 1: no row has the column .*body.*; name the column"),
         (two_files, {"group_column": "title"}, 2, r"no row has the column 'title'; .*data\.group_column"),
         (two_files, {"signals": ["styel"]}, 2, r"no signal named 'styel'; did you mean 'style'"),

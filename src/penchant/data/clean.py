@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from penchant.errors import MissingExtra
 
-__all__ = ["clean", "repairer"]
+__all__ = ["clean", "even_spaces", "repairer"]
 
 # C0 and C1 controls but tab, newline and form feed (a page break that Python's own sources use).
 _CONTROL = re.compile("[\x00-\x08\x0b\x0e-\x1f\x7f-\x84\x86-\x9f]")
@@ -26,6 +26,13 @@ def clean(text: str) -> str:
         text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
     text = _CONTROL.sub("", _NEWLINE.sub("\n", text)).lstrip("\ufeff")
     return unicodedata.normalize("NFC", text)
+
+
+def even_spaces(text: str) -> str:
+    """Every kind of blank a space, none at a line's end, no more than one empty line; indents and tabs stay."""
+    text = _NEWLINE.sub("\n", text).replace("\u200b", "")
+    text = re.sub(r"[^\S\n\t\f]", " ", text)
+    return re.sub(r"\n{3,}", "\n\n", re.sub(r"[ \t]+(?=\n|\Z)", "", text))
 
 
 def repairer() -> Callable[[str], str]:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from penchant.data.files import is_code
+from penchant.errors import MissingExtra
 
-__all__ = ["guess_language"]
+__all__ = ["guess_language", "identifier"]
 
 _COMMON = {
     "en": "the and of to in that was he it his is with as for had you not be her she on at by which",
@@ -41,3 +43,16 @@ def guess_language(text: str, name: str = "") -> str:
     shares = {language: sum(word in common for word in words) for language, common in _SETS.items()}
     best = max(shares, key=lambda language: shares[language])
     return best if shares[best] >= max(1, 0.08 * len(words)) else "und"
+
+
+def identifier() -> Callable[[str], str]:
+    """py3langid's guess among 97 languages, from a text's first 4,000 characters.
+
+    Raises:
+        MissingExtra: py3langid is not installed.
+    """
+    try:
+        import py3langid
+    except ImportError as error:
+        raise MissingExtra("data.languages", "text") from error
+    return lambda text: str(py3langid.classify(text[:_SAMPLE])[0])

@@ -15,20 +15,20 @@ from penchant import registry
 from penchant.contracts import Context, Signal, StageContext
 from penchant.data import read as reading_
 from penchant.data.annotate import annotate, check_constant
-from penchant.data.clean import clean, repairer
-from penchant.data.deduplicate import duplicates
-from penchant.data.files import find, is_code, kind_of
+from penchant.data.files import find, kind_of
 from penchant.data.language import guess_language
-from penchant.data.read import Reading, Row, check_rejects
-from penchant.data.split import NAMES, part_of, position, split
+from penchant.data.read import Reading, check_rejects
+from penchant.data.split import NAMES, part_of, split
 from penchant.data.store import write_documents
 from penchant.data.summary import data_hash, signal_summary, tally
 from penchant.errors import DataRejected, InputError, OptionError, Stopped
-from penchant.files import write_json, writing
+from penchant.files import write_json, write_text, writing
 from penchant.machine import cores
 from penchant.records import Document
+from penchant.reports.data import datasheet, rules_page
 from penchant.stages._checks import prepare_check as check
 from penchant.stages._foresee import signal_entry
+from penchant.stages._select import ROW, Selected, select
 from penchant.text.segment import LANGUAGES, segment_ends
 
 __all__ = ["INPUTS", "Options", "build_signals", "check", "plan", "run"]
@@ -36,7 +36,6 @@ __all__ = ["INPUTS", "Options", "build_signals", "check", "plan", "run"]
 INPUTS = ()
 
 T = TypeVar("T")
-_ROW = "row_source"  # where the row stood, for data that are grouped by a column
 
 
 class Options(BaseModel):
@@ -46,6 +45,12 @@ class Options(BaseModel):
     path: str | list[str] = Field("stdlib", description='"stdlib", a file, folder or glob, or a list of these')
     text_column: str = Field("text", description="which column holds the text")
     group_column: str | None = Field(None, description="rows with the same value stay in one part (else: by source)")
+    licence: str | None = Field(None, description="what the sources may be used for, as the datasheet shall say")
+    reply_column: str | None = Field(
+        None,
+        description="names the row that a row replies to; a thread stays in one part, unless group_column is given",
+    )
+    id_column: str = Field("id", description="what reply_column names rows by")
     segment: Literal["line", "sentence", "document"] = Field("line", description="what a signal scores")
     language: str | None = Field(
         None, pattern="^[a-z]{2,3}$", description="ISO code for sentence rules; guessed where not given"
@@ -53,6 +58,19 @@ class Options(BaseModel):
     signals: list[str | dict[str, Any]] = Field(["style"], description="names, or {name, as, ...options}")
     min_chars: int = Field(1, ge=0, description="shorter texts are dropped")
     repair: bool = Field(False, description="repair wrongly decoded prose with ftfy")
+    spaces: bool = Field(False, description="even out white space of prose: no trailing blanks, one empty line at most")
+    languages: list[str] = Field([], description="ISO codes; texts in others are dropped (py3langid)")
+    rules: list[Literal["gopher_quality", "gopher_repetition", "c4", "fineweb"]] = Field(
+        [], description="quality rules for English web text; what fails one is dropped"
+    )
+    pii: Literal["mask", "reversible", "drop"] | None = Field(
+        None,
+        description="personal data that have a form: masked, masked with the values in pii.jsonl, or the text dropped",
+    )
+    decontaminate: str | list[str] | None = Field(
+        None, description="evaluation texts (paths as in path); what shares a run of words with one is dropped"
+    )
+    decontaminate_words: int = Field(13, ge=1, description="words in such a run")
     near_duplicates: float | None = Field(0.8, gt=0, le=1, description="Jaccard similarity; null: exact only")
     splits: Literal["keep", "hash"] | None = Field(
         None, description="keep a dataset's own train, validation and test files; null: where it has all three"
@@ -74,6 +92,9 @@ class Options(BaseModel):
 def run(options: Options, context: StageContext) -> dict[str, Any]:
     """Write `train.parquet`, `validation.parquet`, `test.parquet`, `rejects.jsonl`, `drops.jsonl`, `summary.json`.
 
+    Beside them `prepare_report.html` (each rule's counts and examples), `README.md` (the datasheet), and `pii.jsonl`
+    where masks are reversible.
+
     Raises:
         InputError: a path, column or option is wrong.
         DataRejected: nothing or too little is usable, too many rows are bad, or a signal is constant.
@@ -86,7 +107,8 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     _write_rows(context.folder / "rejects.jsonl", [reject.as_json() for reject in reading.rejects])
     check_rejects(reading, options.max_reject_rate)
     _look_for_stop(context)
-    documents, drops = _select(reading, options)
+    selected = select(reading, options)
+    documents, drops = selected.documents, selected.drops
     if not documents:
         causes = ", ".join(f"{n} {cause}" for cause, n in tally(d["cause"] for d in drops).items())
         raise DataRejected(
@@ -106,8 +128,13 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         write_documents(context.folder / f"{name}.parquet", rows)
     _write_rows(context.folder / "drops.jsonl", drops)
     summary = _summary(options, reading, documents, by_part, drops, languages, about)
+    summary["rules"] = _rules(selected)
+    _write_masks(context.folder / "pii.jsonl", selected)
     summary["splits"] = "keep" if own else "hash"
     write_json(context.folder / "summary.json", summary)
+    paths = [options.path] if isinstance(options.path, str) else options.path
+    write_text(context.folder / "prepare_report.html", rules_page(summary))
+    write_text(context.folder / "README.md", datasheet(summary, paths, options.licence))
     return {"documents": summary["documents"], "segments": summary["segments"], "data_hash": summary["data_hash"]}
 
 
@@ -159,56 +186,6 @@ def _about(specs: Sequence[str | Mapping[str, Any]], made: Mapping[str, Signal])
     return about
 
 
-def _select(reading: Reading, options: Options) -> tuple[list[Document], list[dict[str, Any]]]:
-    """Clean rows, drop empty, short and repeated ones; documents sorted by source, and the drops with their causes."""
-    _check_group(reading.rows, options.group_column)
-    repair = repairer() if options.repair else None
-    rows: list[Row] = []
-    texts: list[str] = []
-    drops: list[dict[str, Any]] = []
-
-    def drop(row: Row, cause: str, detail: str) -> None:
-        drops.append({"source": row.source, "row": row.row, "cause": cause, "detail": detail})
-
-    for row in sorted(reading.rows, key=lambda row: (row.path.as_posix(), row.row or 0)):
-        text = clean(repair(row.text) if repair and not is_code(row.path.name) else row.text)
-        if not text.strip():
-            drop(row, "empty", "nothing but white space")
-        elif len(text) < options.min_chars:
-            drop(row, "short", f"{len(text)} characters, data.min_chars is {options.min_chars}")
-        else:
-            rows.append(row)
-            texts.append(text)
-    repeated = duplicates([row.source for row in rows], texts, options.near_duplicates)
-    for found in repeated:
-        drop(rows[found.index], found.cause, f"of {rows[found.of].source}, similarity {found.similarity:.2f}")
-    gone = {found.index for found in repeated}
-    kept = sorted((k for k in range(len(rows)) if k not in gone), key=lambda k: rows[k].source)
-    if options.max_documents is not None and len(kept) > options.max_documents:
-        chosen = set(sorted(kept, key=lambda k: position(rows[k].source, "sample"))[: options.max_documents])
-        for k in kept:
-            if k not in chosen:
-                drop(rows[k], "beyond max_documents", f"data.max_documents is {options.max_documents}")
-        kept = [k for k in kept if k in chosen]
-    return [_document(rows[k], texts[k], options.group_column) for k in kept], drops
-
-
-def _check_group(rows: Sequence[Row], column: str | None) -> None:
-    if column is not None and rows and not any(row.columns.get(column) is not None for row in rows):
-        there = ", ".join(map(str, rows[0].columns)) or "none"
-        mend = f"the columns are {there}; name one with data.group_column"
-        raise InputError(f"no row has the column {column!r}", mend, file=rows[0].path)
-
-
-def _document(row: Row, text: str, group_column: str | None) -> Document:
-    """A document whose source is its group: what the split keeps together, and what intervals cluster by."""
-    if group_column is None:
-        return Document(row.source, text, columns=row.columns)
-    value = row.columns.get(group_column)
-    source = row.source if value is None else str(value)
-    return Document(source, text, columns={**row.columns, _ROW: row.source})
-
-
 def _own_parts(
     documents: Sequence[Document], reading: Reading, options: Options, note: Callable[[str], None]
 ) -> list[str] | None:
@@ -223,7 +200,7 @@ def _own_parts(
     if options.splits == "hash":
         return None
     paths = {row.source: row.path for row in reading.rows}
-    rows = [str(d.columns[_ROW]) if options.group_column else d.source for d in documents]
+    rows = [str(d.columns.get(ROW, d.source)) for d in documents]
     parts = {source: part_of(source.partition("#")[0]) for source in rows}
     missing = [name for name in NAMES if name not in parts.values()]
     unnamed = next((source for source, part in parts.items() if part is None), None)
@@ -295,6 +272,27 @@ def _summary(
         "signals": {label: signal_summary(by_part["train"], label, facts) for label, facts in about.items()},
         "data_hash": data_hash(documents),
     }
+
+
+def _rules(selected: Selected) -> dict[str, dict[str, Any]]:
+    """By rule: documents dropped or changed (personal data by kind: values), and examples."""
+    counts = {**tally(d["cause"] for d in selected.drops), **dict(sorted(selected.changed.items()))}
+    return {
+        name: {
+            "action": "changed" if name in selected.changed else "dropped",
+            "count": count,
+            "examples": selected.examples.get(name, []),
+        }
+        for name, count in counts.items()
+    }
+
+
+def _write_masks(path: Path, selected: Selected) -> None:
+    """The values behind reversible masks, for their owner's eyes alone; no file where there are none."""
+    if selected.masks:
+        path.touch(mode=0o600)
+        _write_rows(path, [{"source": source, "values": values} for source, values in selected.masks.items()])
+        path.chmod(0o600)
 
 
 def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

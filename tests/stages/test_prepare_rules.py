@@ -1,0 +1,100 @@
+"""Cleaning rules by their options: what each drops or changes is counted, shown on the page, and undone where asked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from penchant.contracts import StageContext
+from penchant.data.pii import unmask
+from penchant.data.store import read_documents
+from penchant.errors import InputError
+from penchant.records import Document
+from penchant.stages import prepare
+
+TOWNS = ["Lisbon", "Ghent", "Turku", "Brno", "Leeds", "Porto", "Lyon", "Bergen", "Graz", "Cork", "Siena", "Delft"]
+
+
+def rows(folder: Path, extra: list[dict[str, Any]]) -> Path:
+    usual = [
+        {"text": f"The people of {t} walked to the market and bought {k + 3} loaves, then {t} slept. No. {k * 37}.\n"}
+        for k, t in enumerate(TOWNS)
+    ]
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in [*usual, *extra]), encoding="utf-8")
+    return path
+
+
+def prepared(folder: Path, path: Path, **options: Any) -> tuple[dict[str, Any], list[Document]]:
+    out = folder / "out"
+    out.mkdir(exist_ok=True)
+    context = StageContext("prepare", out, {}, 1, 1, lambda: 0, lambda line: None)
+    prepare.run(prepare.Options(path=str(path), workers=1, signals=["style"], **options), context)
+    parts = ("train", "validation", "test")
+    return json.loads((out / "summary.json").read_text()), [
+        d for p in parts for d in read_documents(out / f"{p}.parquet")
+    ]
+
+
+def test_each_rule_counts_and_shows_what_it_did(tmp_path: Path) -> None:
+    path = rows(
+        tmp_path,
+        [
+            {"text": "Der Mann ging mit seinem Hund durch den Wald und sah die alten Bäume am Fluss. <b>\n"},
+            {"text": "cafÃ© in the town of the river and the hills, mail jane@example.org or call.\n"},
+            {"text": "What is the name of the river that flows through the old town of Ghent, please?\n"},
+        ],
+    )
+    (tmp_path / "quiz").mkdir()
+    (tmp_path / "quiz" / "q.txt").write_text("what is the name of the river that flows through the old town of ghent")
+    summary, documents = prepared(
+        tmp_path, path, languages=["en"], repair=True, pii="reversible", decontaminate=str(tmp_path / "quiz")
+    )
+    counts = {name: (rule["action"], rule["count"]) for name, rule in summary["rules"].items()}
+    assert counts == {
+        "language": ("dropped", 1),
+        "contaminated": ("dropped", 1),
+        "repair": ("changed", 1),
+        "pii": ("changed", 1),
+        "pii: email": ("changed", 1),
+    }
+    [masked] = [d for d in documents if "café" in d.text]
+    assert "<EMAIL_1>" in masked.text
+    table = tmp_path / "out" / "pii.jsonl"
+    assert table.stat().st_mode & 0o077 == 0
+    values = json.loads(table.read_text())["values"]
+    assert "jane@example.org" in unmask(masked.text, values)
+    page = (tmp_path / "out" / "prepare_report.html").read_text()
+    assert "Der Mann ging" in page and "&lt;b&gt;" in page and "jane@example.org" not in page
+    sheet = (tmp_path / "out" / "README.md").read_text()
+    assert f"`{path}`" in sheet and "| contaminated | dropped | 1 |" in sheet and "not given" in sheet
+
+
+def test_a_thread_is_on_one_side(tmp_path: Path) -> None:
+    path = tmp_path / "forum.jsonl"
+    posts = [
+        {
+            "id": f"p{k}",
+            "reply": f"p{k - 1}" if k % 4 else None,
+            "text": f"On {t} we said the {k * 91}th thing of it.{'  ' * (k % 3)}\n",
+        }
+        for k, t in enumerate(TOWNS * 3)
+    ]
+    path.write_text("".join(json.dumps(post) + "\n" for post in posts))
+    _, documents = prepared(tmp_path, path, reply_column="reply", near_duplicates=None)
+    assert {d.source for d in documents} == {f"p{k}" for k in range(0, 36, 4)}
+    assert all(d.source == f"p{int(str(d.columns['id'])[1:]) // 4 * 4}" for d in documents)
+    with pytest.raises(InputError, match=r"data\.reply_column"):
+        prepared(tmp_path, path, reply_column="parent")
+
+
+def test_texts_with_personal_data_can_be_dropped_and_blanks_evened(tmp_path: Path) -> None:
+    path = rows(tmp_path, [{"text": "mail a@b.org\n"}, {"text": "a\u00a0b  \n\n\n\nc of the town\n"}])
+    summary, documents = prepared(tmp_path, path, pii="drop", spaces=True)
+    assert summary["drops"] == {"personal data": 1}
+    assert "a b\n\nc of the town\n" in {d.text for d in documents}
+    assert "a@b.org" not in (tmp_path / "out" / "prepare_report.html").read_text()
+    assert not (tmp_path / "out" / "pii.jsonl").exists()
