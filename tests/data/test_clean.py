@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penchant.data.clean import clean, repairer
+from penchant.data.clean import clean, even_spaces, repairer
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,11 @@ def test_repair_of_wrongly_decoded_prose() -> None:
     repair = repairer()
     assert repair("cafÃ©") == "café"
     assert repair("“curly” stays &amp; so does this") == "“curly” stays &amp; so does this"
+
+
+@given(st.text(st.sampled_from("ab \t\n\u00a0\u3000\u200b\r\x0c"), max_size=60))
+def test_even_spaces_again_change_nothing_and_keep_every_word(text: str) -> None:
+    once = even_spaces(text)
+    assert even_spaces(once) == once
+    assert once.split() == text.replace("\u200b", "").split()
+    assert not {"\u00a0", "\u3000", "\r"} & set(once)

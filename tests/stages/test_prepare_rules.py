@@ -71,6 +71,7 @@ def test_each_rule_counts_and_shows_what_it_did(tmp_path: Path) -> None:
     assert "Der Mann ging" in page and "&lt;b&gt;" in page and "jane@example.org" not in page
     sheet = (tmp_path / "out" / "README.md").read_text()
     assert f"`{path}`" in sheet and "| contaminated | dropped | 1 |" in sheet and "not given" in sheet
+    assert "no recogniser looked for them" in sheet and "no recogniser looked for them" in page
 
 
 def test_a_thread_is_on_one_side(tmp_path: Path) -> None:

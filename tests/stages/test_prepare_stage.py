@@ -94,8 +94,17 @@ def test_the_same_again_gives_the_same_bytes(bench: Bench, code: Path, tmp_path:
     bench.run(path=str(code))
     other = Bench(tmp_path / "other")
     other.run(path=str(code))
-    names = ["drops.jsonl", "rejects.jsonl", "summary.json", "test.parquet", "train.parquet", "validation.parquet"]
-    assert sorted(os.listdir(bench.folder / "prepare")) == names
+    names = [
+        "README.md",
+        "drops.jsonl",
+        "prepare_report.html",
+        "rejects.jsonl",
+        "summary.json",
+        "test.parquet",
+        "train.parquet",
+        "validation.parquet",
+    ]
+    assert sorted(os.listdir(bench.folder / "prepare")) == sorted(names)
     for name in names:
         assert (bench.folder / "prepare" / name).read_bytes() == (other.folder / "prepare" / name).read_bytes()
 

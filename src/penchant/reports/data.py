@@ -7,14 +7,18 @@ from typing import Any
 
 from penchant.reports.page import environment
 
-__all__ = ["datasheet", "rules_page"]
+__all__ = ["datasheet", "personal_data", "rules_page"]
 
 _QUANTILES = ("0.05", "0.25", "0.5", "0.75", "0.95")
 
 
 def rules_page(summary: Mapping[str, Any]) -> str:
     """`prepare_report.html` from `summary.json`: self-contained, without scripts."""
-    text = environment().get_template("prepare.html.j2").render(summary=summary, quantiles=_QUANTILES)
+    text = (
+        environment()
+        .get_template("prepare.html.j2")
+        .render(summary=summary, quantiles=_QUANTILES, personal_data=personal_data(summary))
+    )
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
@@ -37,6 +41,7 @@ def datasheet(summary: Mapping[str, Any], sources: Sequence[str], licence: str |
     if summary["rules"]:
         rows = [(name, rule["action"], rule["count"]) for name, rule in summary["rules"].items()]
         lines += ["", "## Rules", "", *_table(("rule", "what it did", "count"), rows)]
+    lines += ["", f"Personal data: {personal_data(summary)}"]
     lines += ["", "## Signals", "", "Scores of segments of the training part, by quantile.", ""]
     rows = [
         (name, *(f"{facts['quantiles'][q]:.4g}" for q in _QUANTILES), f"{facts['mean']:.4g}", facts["help"])
@@ -44,6 +49,13 @@ def datasheet(summary: Mapping[str, Any], sources: Sequence[str], licence: str |
     ]
     lines += _table(("signal", *_QUANTILES, "mean", "what it is"), rows)
     return "\n".join([*lines, "", f"Hash of the data: `{summary['data_hash']}`", ""])
+
+
+def personal_data(summary: Mapping[str, Any]) -> str:
+    """What was done about it, and what was not."""
+    done = {None: "nothing was looked for", "drop": "texts with some were dropped"}.get(summary["pii"], "masked")
+    unseen = "; names, places and addresses have no form, no recogniser looked for them, and they are still there"
+    return done + (unseen if summary["pii"] else "") + "."
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:

@@ -128,7 +128,7 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         write_documents(context.folder / f"{name}.parquet", rows)
     _write_rows(context.folder / "drops.jsonl", drops)
     summary = _summary(options, reading, documents, by_part, drops, languages, about)
-    summary["rules"] = _rules(selected)
+    summary |= {"rules": _rules(selected), "pii": options.pii}
     _write_masks(context.folder / "pii.jsonl", selected)
     summary["splits"] = "keep" if own else "hash"
     write_json(context.folder / "summary.json", summary)
