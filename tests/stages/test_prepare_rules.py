@@ -74,6 +74,15 @@ def test_each_rule_counts_and_shows_what_it_did(tmp_path: Path) -> None:
     assert "no recogniser looked for them" in sheet and "no recogniser looked for them" in page
 
 
+def test_an_address_beside_a_repair_is_not_shown(tmp_path: Path) -> None:
+    mail = "write to somebody.with.a.long.name@example.org about the cafÃ© of the town.\n"
+    path = rows(tmp_path, [{"text": mail}, {"text": "A short line.\n"}])
+    summary, _ = prepared(tmp_path, path, repair=True)
+    [example] = summary["rules"]["repair"]["examples"]
+    assert "café" in example["detail"]
+    assert "example.org" not in example["detail"]
+
+
 def test_a_thread_is_on_one_side(tmp_path: Path) -> None:
     path = tmp_path / "forum.jsonl"
     posts = [

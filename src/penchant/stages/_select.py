@@ -124,9 +124,13 @@ def _clean(row: Row, options: Options, repair: Callable[[str], str] | None, foun
             if text != before:
                 found.changed[name] += 1
                 at = next((k for k, (a, b) in enumerate(zip(before, text, strict=False)) if a != b), len(text))
-                near = slice(max(0, at - 40), at + 40)
-                found.show(name, row, f"{before[near]!r} became {text[near]!r}", "")
+                found.show(name, row, f"{_near(before, at)!r} became {_near(text, at)!r}", "")
     return clean(text)
+
+
+def _near(text: str, at: int) -> str:
+    """40 characters on either side of a place; masked before they are cut, as half an address is not told as one."""
+    return pii.mask(text[max(0, at - 400) : at])[0][-40:] + pii.mask(text[at : at + 400])[0][:40]
 
 
 def _masked(row: Row, text: str, options: Options, found: Selected) -> str:

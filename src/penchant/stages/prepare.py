@@ -7,7 +7,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
@@ -59,7 +59,9 @@ class Options(BaseModel):
     min_chars: int = Field(1, ge=0, description="shorter texts are dropped")
     repair: bool = Field(False, description="repair wrongly decoded prose with ftfy")
     spaces: bool = Field(False, description="even out white space of prose: no trailing blanks, one empty line at most")
-    languages: list[str] = Field([], description="ISO codes; texts in others are dropped (py3langid)")
+    languages: list[Annotated[str, Field(pattern="^[a-z]{2,3}$")]] = Field(
+        [], description="ISO codes; texts in others are dropped (py3langid)"
+    )
     rules: list[Literal["gopher_quality", "gopher_repetition", "c4", "fineweb"]] = Field(
         [], description="quality rules for English web text; what fails one is dropped"
     )
