@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from penchant.reports.build import write_report
-from penchant.reports.figures import clean, wall_seconds
-from penchant.reports.gather import Training
-from penchant.reports.plots import learning
+from penchant.reports.figures import clean, figures, wall_seconds
+from penchant.reports.gather import Training, gather
+from penchant.reports.plots import against, learning
 from penchant.reports.rows import change, duration, number, ordered, primary
 from penchant.reports.samples import choose, marks_by_code
 from penchant.reports.tables import headline
@@ -152,3 +152,31 @@ def test_curves_need_figures():
     """A metric that no stage logged has no picture."""
     stage = Training([{"step": 1, "loss": None}, {"step": 2}])
     assert learning({"mle": stage}, ("loss", "eval_loss"), "Loss", "x") is None
+
+
+def test_a_tunings_time_and_passes_and_last_rollout(tmp_path):
+    """Sampling and rewarding apart from training; the best, the median and the worst of the newest rollout."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    rows = [
+        {"step": 1, "reward": 0.1, "kl": 0.0, "sampling_seconds": 2.0, "reward_seconds": 0.5, "step_seconds": 4.0},
+        {"step": 2, "reward": 0.3, "kl": 0.1, "step_seconds": 1.0, "eval_pass@1": 0.25, "eval_pass@4": 0.5},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "rollouts").mkdir()
+    for step, rewards in ((9, [9.0]), (10, [0.5, float("nan"), 2.0, -1.0])):
+        n = len(rewards)
+        table = {"prompt": ["p"] * n, "completion": [f"text {r}" for r in rewards], "reward": rewards,
+                 "rewards.style": rewards}  # fmt: skip
+        pq.write_table(pa.table(table), tmp_path / "rollouts" / f"{step}.parquet")
+    stage = gather({"tuned": tmp_path}).training["tuned"]
+    assert stage.seconds() == {"sampling": 2.0, "rewarding": 0.5, "training": 2.5}
+    assert [(r.step, r.kind, r.reward, r.parts) for r in stage.rollouts] == [
+        (10, "best", 2.0, {"style": 2.0}), (10, "typical", 0.5, {"style": 0.5}), (10, "worst", -1.0, {"style": -1.0}),
+    ]  # fmt: skip
+    found = figures(gather({"tuned": tmp_path}), 0.0, None)["training"]["tuned"]
+    assert found["final_eval_pass@4"] == 0.5 and found["seconds"]["training"] == 2.5
+    drawn = against({"tuned": stage}, "kl", "reward", "x")
+    assert drawn is not None and "against" in drawn
+    assert against({"tuned": stage}, "entropy", "reward", "x") is None

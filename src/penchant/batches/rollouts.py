@@ -80,6 +80,7 @@ class Rollouts:
         mesh: the processes, each of which samples its own groups; rewards are asked in the first alone.
         independent: name and reward that are logged beside, and never optimised.
         granularity: what one action is where credit is given a token at a time.
+        show: is handed the first rollout, before anything is learned from it.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Rollouts:
         mesh: Mesh | None = None,
         independent: tuple[str, Reward] | None = None,
         granularity: Granularity = "token",
+        show: Callable[[Experience], object] = lambda found: None,
     ):
         self.model, self.reference, self.tokenizer, self.task = model, reference, tokenizer, task
         self.prompts, self.rewards, self.algorithm, self.sampling = prompts, rewards, algorithm, sampling
@@ -120,7 +122,7 @@ class Rollouts:
         self.at = (0, 0)
         self.dead = 0
         self.sampled_tokens = 0  # chosen ones, so far
-        self.independent, self.granularity = independent, granularity
+        self.independent, self.granularity, self.show = independent, granularity, show
         self.watch = None if independent is None else Watch(independent[0], self.note)
 
     def next(self, step: int) -> tuple[list[Batch], dict[str, float]]:
@@ -161,6 +163,8 @@ class Rollouts:
         columns, advantages = self._credit(found, earns)
         if self.mesh.first:
             keep(self.folder, step + 1, found, advantages)
+            if step == 0:
+                self.show(found)
         self._refuse(step, stats, found.scored)
         cut_off = [self.algorithm.mask_truncated and c.stop == "length" for c in found.completions]
         rollout = Credited(

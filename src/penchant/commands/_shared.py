@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from penchant.runs.recipe import Recipe
 
 __all__ = [
-    *("Again", "AsJson", "Config", "DryRun", "Words", "complete_recipe", "flat", "go", "go_stage", "split_words"),
+    *("Again", "AsJson", "Config", "DryRun", "Words", "complete_recipe", "flat", "go", "go_stage", "show_preflight"),
+    "split_words",
     "stage_command",
 ]
 
@@ -106,15 +107,38 @@ def flat(value: Any, prefix: str = "") -> dict[str, Any]:
 
 def _show_plan(recipe: Recipe, only: Sequence[str] | None, redo: Sequence[str], as_json: bool) -> None:
     from penchant.runs.planning import plan
+    from penchant.runs.preflight import preflights
 
     found = plan(recipe, None if only is None else list(only), tuple(redo))
     if as_json:
-        console.data(found)
+        console.data({**found, "preflight": preflights(recipe, only)})
         return
     rows = [_plan_row(name, row) for name, row in found["stages"].items()]
     rows.append(_plan_row("total", {"kind": "", "threads": "", "state": "", **found["total"]}))
     columns = ("stage", "kind", "threads", "state", "parameters", "tokens", "memory", "disk", "time")
     console.table(rows, columns, title=f"{recipe.name} in {found['run_dir']}")
+    show_preflight(preflights(recipe, only, console.note))
+
+
+def show_preflight(found: Mapping[str, Mapping[str, Any]]) -> None:
+    """What stages would learn from: figures, and texts in which what the loss is on stands in brackets."""
+    for name, shown in found.items():
+        if "waits_for" in shown:
+            console.note(f"{name}: what it learns from can be shown when {', '.join(shown['waits_for'])} is there")
+            continue
+        rows = [(k, _figure(k, v)) for k, v in shown.items() if isinstance(v, int | float | str)]
+        rows += [(f"left out: {cause}", f"{count:,}") for cause, count in shown.get("left_out", {}).items()]
+        console.table(rows, (name, "found"))
+        for number, example in enumerate(shown.get("examples", ()), 1):
+            beside = f" (reward {example['reward']:.3g})" if "reward" in example else ""
+            asked = "" if "marked" not in example or "rewards" not in example else example["prompt"]
+            console.note(f"{name}, row {number}{beside}: {asked}{example['marked']}")
+
+
+def _figure(name: str, value: Any) -> str:
+    if name.endswith("_bytes"):
+        return f"{value / 1e6:,.0f} MB"
+    return f"{value:,.4g}" if isinstance(value, float) else f"{value:,}" if isinstance(value, int) else value
 
 
 def _plan_row(name: str, row: dict[str, Any]) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Say what this machine can do: cores, memory, versions, extras, bf16 or not and why."""
+"""Say what this machine can do; with a recipe, what its stages would learn from."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from penchant import console
-from penchant.commands._shared import AsJson
+from penchant.commands._shared import AsJson, Words
 
 _EXTRAS = {
     "text": ("ftfy", "py3langid", "vaderSentiment", "warcio"),
@@ -19,14 +19,24 @@ _EXTRAS = {
 }
 
 
-def command(as_json: AsJson = False) -> None:
+def command(words: Words = None, as_json: AsJson = False) -> None:
     """Say what this machine can do: cores, memory, versions, extras, bf16 or not and why.
+
+    With a RECIPE, or with the options of `penchant tune`, say instead what its training stages would learn from,
+    before anything is trained: decoded rows with what the loss is on in brackets, rows left out, memory at the longest
+    row, the reward's mean and spread on a first batch, time a step; and what would stop the run. Stages whose inputs
+    are still to be made are named.
 
     \b
     Examples:
       penchant doctor
       penchant doctor --json
+      penchant doctor my_recipe.yaml
+      penchant doctor model=DIR data=pairs.jsonl algorithm=dpo
     """
+    if words:
+        _look(words, as_json)
+        return
     found = examine()
     if as_json:
         console.data(found)
@@ -34,6 +44,20 @@ def command(as_json: AsJson = False) -> None:
     from penchant.commands._shared import flat
 
     console.table([(key, _shown(key, value)) for key, value in flat(found).items()], ("what", "found"))
+
+
+def _look(words: list[str], as_json: bool) -> None:
+    from penchant import api
+    from penchant.commands._shared import show_preflight, split_words
+    from penchant.runs.preflight import preflights
+
+    name, settings = split_words(words)
+    recipe = api.single("tune", settings) if name is None else api.resolved(name, settings)
+    found = preflights(recipe, None, (lambda text: None) if as_json else console.note)
+    if as_json:
+        console.data(found)
+    else:
+        show_preflight(found)
 
 
 def examine() -> dict[str, Any]:

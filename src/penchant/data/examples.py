@@ -83,7 +83,10 @@ def read_rows(path: str | Sequence[str], prepare: Any = None) -> Rows:
 
 
 def peek(path: str) -> str | None:
-    """The format of a file's first usable row; None where it holds no rows of one, or plain text."""
+    """The format of a file's first row that has one; None where it holds no such rows, or plain text.
+
+    A row that has the columns of a format and cannot be used (equal answers, an empty prompt) has `unusable`.
+    """
     try:
         for count, (_, _, _, row) in enumerate(_raw(path)):
             if count == 20:
@@ -91,8 +94,10 @@ def peek(path: str) -> str | None:
             if not isinstance(row, tables.Bad):
                 kind, _ = convert(row)
                 return None if kind == "language_modeling" else kind
-    except (InputError, UnusableError):
+    except InputError:
         return None
+    except UnusableError as error:
+        return None if error.cause == "missing column" else "unusable"
     return None
 
 

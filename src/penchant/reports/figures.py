@@ -83,6 +83,10 @@ def _training(stage: Training) -> dict[str, Any]:
             found.setdefault(name, values[-1])
     steps = [row["step"] for row in stage.rows if isinstance(row.get("step"), int)]
     found.setdefault("steps", max(steps) if steps else 0)
+    if seconds := stage.seconds():
+        found["seconds"] = {name: round(value, 3) for name, value in seconds.items()}
+    passes = {name: stage.series(name)[1][-1] for row in stage.rows for name in row if name.startswith("eval_pass@")}
+    found |= {f"final_{name}": value for name, value in passes.items()}
     losses = stage.series("eval_loss")[1]
     if losses:
         found.setdefault("best_eval_loss", min(losses))

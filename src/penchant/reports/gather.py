@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from penchant.files import read_json, read_json_lines
+from penchant.reports.rollouts import Rollout, last_rollout
 
 __all__ = ["Material", "Training", "gather"]
 
@@ -23,11 +24,22 @@ class Training:
 
     rows: list[dict[str, Any]]
     summary: dict[str, Any] = field(default_factory=dict)
+    rollouts: list[Rollout] = field(default_factory=list)
 
     @property
     def tuning(self) -> bool:
         """Whether it learned from rewards."""
         return any("reward" in row for row in self.rows)
+
+    def seconds(self) -> dict[str, float]:
+        """Where a tuning's time went: `sampling`, `rewarding`, `training`; nothing where it did not sample."""
+        parts = {
+            k: sum(self.series(f"{name}_seconds")[1]) for k, name in (("sampling", "sampling"), ("rewarding", "reward"))
+        }
+        if not any(parts.values()):
+            return {}
+        whole = sum(self.series("step_seconds")[1])
+        return {**parts, "training": max(0.0, whole - sum(parts.values()))}
 
     def series(self, name: str) -> tuple[list[float], list[float]]:
         """Steps and values of a metric, rows without it left out."""
@@ -87,7 +99,8 @@ def gather(inputs: Mapping[str, Path], run: Path | None = None) -> Material:
 def _training(folder: Path) -> Training:
     done = _json(folder, "done.json")
     summary = done.get("summary", done)
-    return Training(read_json_lines(folder / "metrics.jsonl"), summary if isinstance(summary, dict) else {})
+    rows = read_json_lines(folder / "metrics.jsonl")
+    return Training(rows, summary if isinstance(summary, dict) else {}, last_rollout(folder))
 
 
 def _json(folder: Path | None, name: str) -> dict[str, Any]:

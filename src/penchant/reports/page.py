@@ -39,6 +39,7 @@ def page(
         "main": main,
         "cost": text_cost(found["models"]),
         "pictures": pictures(material, main),
+        "rollouts": {role: stage.rollouts for role, stage in material.training.items() if stage.rollouts},
         "comparisons": choose(material.samples, samples, prompt_lines, main),
         "codes": {"rows": code_rows, "found": codes, "by_line": bool(main and main.endswith("_per_line"))},
         "recipe": json.dumps(found["settings"]["recipe"], indent=2, ensure_ascii=False)[:20_000],
@@ -76,6 +77,7 @@ def pictures(material: Material, main: str | None) -> dict[str, Any]:
         plots.learning(tuned if tuning else plain, metrics, heading, f"curve{i}")
         for i, (metrics, heading, tuning) in enumerate(_CURVES)
     ]
+    curves.append(plots.against(tuned, "kl", "reward", "against"))
     compared = [
         plots.comparison(models, name, str(measure.get("better", "")), f"compare{i}")
         for i, (name, measure) in enumerate(measures.items())

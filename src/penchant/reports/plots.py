@@ -12,7 +12,7 @@ from penchant.reports.draw import color, figure, svg
 from penchant.reports.gather import Training
 from penchant.reports.rows import is_hot, ordered, row_label, row_style, title
 
-__all__ = ["comparison", "frontier", "learning", "scores"]
+__all__ = ["against", "comparison", "frontier", "learning", "scores"]
 
 _MARKERS = {"mle": "s", "conditional": "o", "conditional_bad": "v", "conditional_none": "D", "tuned": "^", "real": "P"}
 
@@ -52,6 +52,36 @@ def learning(training: Mapping[str, Training], metrics: tuple[str, str], heading
         if len(axes.get_legend_handles_labels()[1]) > 1:
             axes.legend()
         return svg(made, name, f"{heading} by step")
+
+
+def against(training: Mapping[str, Training], across: str, up: str, name: str) -> str | None:
+    """A metric of each stage against another, in the order of its steps, the last one marked (Gao et al. 2023).
+
+    Returns None where no stage has both in two steps.
+    """
+    shown = {}
+    for role, stage in training.items():
+        pairs = [(row[across], row[up]) for row in stage.rows if _known(row.get(across)) and _known(row.get(up))]
+        if len(pairs) > 1:
+            shown[role] = np.array(pairs, float)
+    if not shown:
+        return None
+    with figure() as (made, axes):
+        for role, points in shown.items():
+            tint = color(row_style(role))
+            axes.plot(*points.T, color=tint, alpha=0.25, linewidth=0.7, marker="o", markersize=2)
+            line = np.stack([_smooth(points[:, 0].tolist()), _smooth(points[:, 1].tolist())], 1)
+            axes.plot(*line.T, color=tint, label=row_label(role).partition(",")[0])
+            axes.plot(*line[-1:].T, color=tint, marker="s", markersize=5, linestyle="none")
+        axes.set_title(f"{title(up)} against KL to the start")
+        axes.set_xlabel("KL (nats a token); the square is the last step")
+        if len(shown) > 1:
+            axes.legend()
+        return svg(made, name, f"{title(up)} against {title(across)}")
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, int | float) and bool(np.isfinite(value))
 
 
 def _smooth(values: list[float]) -> np.ndarray:

@@ -93,6 +93,8 @@ def tune_check(options: tune.Options, inputs: Inputs) -> Iterator[Complaint]:
         return
     if options.batch_size % options.num_generations:
         yield "batch_size", f"make it a multiple of num_generations ({options.num_generations}), for whole groups"
+    if options.pass_at and not 1 <= min(options.pass_at) <= max(options.pass_at) <= options.eval_generations:
+        yield "pass_at", f"each from 1 to eval_generations ({options.eval_generations}); raise that, or lower these"
     if problem := plugin_problem("tasks", options.task):
         yield "task", problem
     yield from _rewards(options.rewards)

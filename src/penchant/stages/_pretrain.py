@@ -26,6 +26,7 @@ from penchant.runtime.mesh import Mesh
 from penchant.runtime.precision import resolve_dtype
 from penchant.runtime.random import stream
 from penchant.sampling.engine import generate
+from penchant.stages._preflight import marked
 from penchant.text.conditioning import Conditioning, agreement, segment_closers
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
@@ -36,8 +37,10 @@ from penchant.training.trackers import hooks
 if TYPE_CHECKING:
     from penchant.stages.pretrain import Options
 
-__all__ = ["HeldOut", "pretrain"]
+__all__ = ["HeldOut", "preflight", "pretrain"]
 
+
+LOOKED_AT = 200  # documents that a preflight encodes
 
 # Options of the stage that an objective which has them too takes over, unless its own entry says otherwise.
 _SHARED = ("signal", "threshold", "drop")
@@ -181,6 +184,34 @@ def _encoded(
     if left_out := len(documents) - len(train_documents):
         context.note(f"{context.name}: objective {name} leaves out {left_out} of {len(documents)} documents")
     return train_documents, encode(read_documents(data / "validation.parquet"), tokenizer, transform, heldout=True)
+
+
+def preflight(options: Options, context: StageContext) -> dict[str, Any]:
+    """The first windows of the first documents, as the objective sees them; see `penchant.stages.pretrain.preflight`.
+
+    Raises:
+        InputError, DataRejected: what would stop the run.
+    """
+    data, tokenizer = context.inputs["data"], Tokenizer.load(context.inputs["tokenizer"])
+    summary = read_json(data / "summary.json")
+    name, objective = _objective(options, Context(context.seed, tokenizer, data=summary))
+    documents = read_documents(data / "train.parquet")[:LOOKED_AT]
+    transform = getattr(objective, "transform", None) or plain(tokenizer)
+    encoded = encode(documents, tokenizer, transform, heldout=False)
+    _check_columns(name, objective, encoded)
+    windows = windows_of(encoded, options.context)
+    if not windows:
+        raise DataRejected(f"objective {name} leaves nothing of the first {len(documents)} documents", "see threshold=")
+    learned = [~w.control[1:] for w in windows]
+    examples = [
+        {"marked": marked(w.ids[1:].tolist(), mask, tokenizer)} for w, mask in zip(windows[:3], learned, strict=False)
+    ]
+    tokens, kept = sum(map(len, learned)), sum(int(mask.sum()) for mask in learned)
+    context.note(
+        f"{context.name}: of the first {len(documents)} documents {len(encoded)} are learned from; "
+        f"loss on {kept:,} of {tokens:,} tokens, windows of at most {options.context}"
+    )
+    return {"documents": len(encoded), "tokens": tokens, "loss_tokens": kept, "examples": examples}
 
 
 def pretrain(options: Options, context: StageContext) -> dict[str, Any]:

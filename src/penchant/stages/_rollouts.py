@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,10 @@ from penchant.data.store import read_documents
 from penchant.environments.text import Dialogue
 from penchant.errors import InputError
 from penchant.files import read_json
+from penchant.metrics._pass_at import pass_at
 from penchant.plugins import plug
 from penchant.stages._foresee import text_environment
+from penchant.stages._preflight import show_rollout
 from penchant.stages._work import Made, Work
 from penchant.stages.tune import Options, rollouts
 from penchant.text.conditioning import Conditioning
@@ -29,9 +32,10 @@ from penchant.text.control import resolve_threshold
 from penchant.text.template import Template
 from penchant.text.tokenizer import Tokenizer
 
-__all__ = ["ONLINE", "Validation", "check", "longest", "make", "sampling_of"]
+__all__ = ["ONLINE", "Validation", "check", "longest", "make", "preview", "sampling_of"]
 
 ONLINE = True  # a reference is asked of what is sampled
+PREVIEWED = 4  # prompts that are sampled before a run, to look at
 
 
 def check(options: Options, model: Any) -> None:
@@ -53,6 +57,22 @@ def check(options: Options, model: Any) -> None:
 def longest(options: Options) -> int:
     """Tokens of the longest row."""
     return options.prompt_tokens + options.max_completion_length
+
+
+def preview(work: Work) -> dict[str, Any]:
+    """A first rollout of a few prompts, judged and shown.
+
+    Raises:
+        InputError, DataRejected: what would stop the run.
+    """
+    source = make(work).source
+    assert isinstance(source, Rollouts)
+    source.groups, whole = min(PREVIEWED, source.groups), source.groups
+    begin = time.perf_counter()
+    source.next(0)
+    seconds = (time.perf_counter() - begin) * whole / source.groups
+    found = read_json(work.context.folder / "preflight.json")
+    return {**found, "prompts_too_long": source.prompts.too_long, "sampling_seconds_a_step": round(seconds, 3)}
 
 
 def make(work: Work) -> Made:
@@ -88,9 +108,12 @@ def make(work: Work) -> Made:
         mesh=work.mesh,
         independent=_independent(options, plugins),
         granularity=options.granularity,
+        show=lambda found: show_rollout(found, options.num_generations, tokenizer, context),
     )
-    validation = Validation(source, sets["validation"], options.eval_prompts)
-    if (there := len(validation.prompts)) < options.eval_prompts:
+    validation = Validation(
+        source, sets["validation"], options.eval_prompts, options.eval_generations, options.pass_at, options.pass_reward
+    )
+    if (there := validation.count) < options.eval_prompts:
         context.note(f"{context.name}: {there} validation prompts, not {options.eval_prompts}: there are no more")
     apart = "sampler and trainer disagree: set dtype=float32, or allow it with max_logprob_difference="
     limits = {"logprob_difference": (options.max_logprob_difference, apart)}
@@ -138,13 +161,28 @@ def _rewards(options: Options, context: Context) -> dict[str, tuple[Any, float]]
 
 
 class Validation:
-    """The reward on validation prompts, without factors over the batch."""
+    """The reward on validation prompts, without factors over the batch.
 
-    def __init__(self, source: Rollouts, prompts: PromptSet | ExamplePrompts, count: int):
-        self.source, self.prompts = source, prompts.take(count)
+    Args:
+        count: prompts, `samples`: completions of each.
+        ks: of pass@k; a completion passes from a reward of `least` on.
+    """
+
+    def __init__(
+        self,
+        source: Rollouts,
+        prompts: PromptSet | ExamplePrompts,
+        count: int,
+        samples: int = 1,
+        ks: Sequence[int] = (),
+        least: float = 1.0,
+    ):
+        taken = prompts.take(count)
+        self.source, self.count, self.samples, self.ks, self.least = source, len(taken), samples, ks, least
+        self.prompts = [prompt for prompt in taken for _ in range(samples)]
 
     def __call__(self, step: int) -> dict[str, float]:
-        """`eval_reward`: the mean of the first reward (the task's own) on prompts nothing is trained on."""
+        """`eval_reward`, the mean of the first reward on prompts that nothing is trained on, and `eval_pass@k`."""
         s = self.source
         with s.mesh.whole(s.model) as model:
             completions = s.complete(model, self.prompts, s.seed + 1, 0)
@@ -158,6 +196,8 @@ class Validation:
 
         reward = scored_by_first(s.mesh, judge)[0].reward
         found = {"eval_reward": np.nan if np.isnan(reward).all() else float(np.nanmean(reward))}
+        passed = (np.nan_to_num(reward, nan=-np.inf) >= self.least).reshape(self.count, self.samples)
+        found |= {f"eval_pass@{k}": pass_at(passed, k) for k in self.ks}
         return found | {f"eval_{key}": value for key, value in s.beside(self.prompts, completions).items()}
 
 

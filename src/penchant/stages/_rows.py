@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from penchant import registry
 from penchant.batches.rows import Item, Rows, batch_of, with_values
@@ -26,7 +28,7 @@ from penchant.stages._work import Made, Work
 from penchant.stages.tune import Options
 from penchant.text.template import Template
 
-__all__ = ["ONLINE", "check", "longest", "make"]
+__all__ = ["ONLINE", "check", "longest", "make", "preview"]
 
 ONLINE = False  # reference log-probs are a column, computed once before training
 _MOST_LEFT_OUT = 0.5  # of the rows, before a run is refused
@@ -70,6 +72,28 @@ def make(work: Work) -> Made:
     evaluate = HeldOut(work, held) if held else None
     summary = {"rows": len(train), "left_out": dict(left), "epochs": round(steps * options.batch_size / len(train), 3)}
     return Made(made, evaluate, {}, lambda: summary, steps)
+
+
+def preview(work: Work) -> dict[str, Any]:
+    """What `make` would train on, shown; one forward says how long a step takes about.
+
+    Raises:
+        InputError, DataRejected: what would stop the run.
+    """
+    options, data = work.options, work.context.inputs["data"]
+    source = getattr(registry.load("algorithms", options.algorithm), "SOURCE", "examples")
+    _check_format(data, source, options.algorithm)
+    train, left = _encoded(work, Template(work.tokenizer, _chat_template(options)), data / "train.parquet", source)
+    if not any(keep.any() for item in train for keep in item.kept()):
+        raise DataRejected("no row has a token to learn from", "give rows with answers that fit into max_length")
+    found = show_rows(train, left, work.tokenizer, work.context)
+    batch = batch_of(train[: work.micro_batch_size], work.model)
+    begin = time.perf_counter()
+    with torch.no_grad():
+        quantities(work.model, batch, ("logprobs",))
+    each = (time.perf_counter() - begin) / len(train[: work.micro_batch_size])
+    threads = work.mesh.row_threads
+    return {**found, "seconds_a_step": round(3 * each * options.batch_size / threads, 3)}  # a backward is two forwards
 
 
 def _told(left: Mapping[str, int]) -> str:
@@ -232,8 +256,6 @@ class HeldOut:
 
     def __call__(self, step: int) -> dict[str, float]:
         """All metrics of the objective, over all processes."""
-        import torch
-
         mesh, objective = self.work.mesh, self.work.algorithm.objective
         order = sorted(self.items, key=lambda item: item.size)
         if "kl" in getattr(objective, "needs", ()):  # KTO's batch statistic: at 0 here, so that rows stand alone

@@ -30,13 +30,13 @@ from penchant.text.conditioning import Conditioning
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer
-from penchant.training.size import rows_at_once
+from penchant.training.size import bytes_at, rows_at_once
 from penchant.training.trackers import hooks
 
 if TYPE_CHECKING:
     from penchant.stages.tune import Options
 
-__all__ = ["tune"]
+__all__ = ["preflight", "tune"]
 
 
 def tune(options: Options, context: StageContext) -> dict[str, Any]:
@@ -81,8 +81,29 @@ def tune(options: Options, context: StageContext) -> dict[str, Any]:
     return summary
 
 
-def _begun(options: Options, context: StageContext, data: Any, segment: str) -> tuple[Work, StageRecorder]:
-    """A model ready to be trained, and where its story is written."""
+def preflight(options: Options, context: StageContext) -> dict[str, Any]:
+    """What the stage would learn from; see `penchant.stages.tune.preflight`.
+
+    Returns:
+        What the maker of batches shows, and `micro_batch_size`, `memory_bytes` (at the longest row) and
+        `seconds_a_step` (a guess from a forward, or from the sampling).
+    """
+    if options.seed is not None:
+        context = dataclasses.replace(context, seed=options.seed)
+    about = read_json(context.inputs["data"] / "summary.json")
+    if is_examples(about):
+        options = for_rows(options)
+    data = importlib.import_module(f"penchant.stages.{source_of(options.algorithm)}")
+    work, _ = _begun(options, context, data, about.get("segment", "line"), record=False)
+    rows, long = work.micro_batch_size, data.longest(options)
+    memory = bytes_at(work.model, rows, long, work.mesh, options.checkpoint_activations)
+    return {**data.preview(work), "micro_batch_size": rows, "longest": long, "memory_bytes": memory}
+
+
+def _begun(
+    options: Options, context: StageContext, data: Any, segment: str, record: bool = True
+) -> tuple[Work, StageRecorder]:
+    """A model ready to be trained, and where its story is written (nowhere, where it is only to be looked at)."""
     mesh = Mesh(context.threads, options.device, share_weights=options.shard)
     folder = context.inputs["model"]
     folder = folder / "model" if (folder / "model").is_dir() else folder
@@ -101,14 +122,19 @@ def _begun(options: Options, context: StageContext, data: Any, segment: str) -> 
         add_lora(getattr(model, "inner", model), **options.lora.model_dump(), seed=context.seed)
     add_heads(model, algorithm.heads)
     layout = dataclasses.replace(layout, q_weight=algorithm.q_weight)
-    recorder = _recorder(options, context, model, tokenizer, layout, mesh)
+    recorder = _recorder(options, context, model, tokenizer, layout, mesh) if record else None
     asked, again = options.micro_batch_size, options.checkpoint_activations
     long = data.longest(options)
-    rows = recorder.decided("micro_batch_size", lambda: rows_at_once(asked, model, long, mesh, again, context.note))
+
+    def decide() -> int:
+        return rows_at_once(asked, model, long, mesh, again, context.note)
+
+    rows = decide() if recorder is None else recorder.decided("micro_batch_size", decide)
     mesh.place_model(model, again)
     if algorithm.begin is not None:
         algorithm.begin(model)
-    return Work(options, context, mesh, model, reference, tokenizer, layout, plugins, algorithm, rows), recorder
+    work = Work(options, context, mesh, model, reference, tokenizer, layout, plugins, algorithm, rows)
+    return work, recorder  # type: ignore[return-value]
 
 
 def _peak_memory() -> int:

@@ -19,6 +19,7 @@ from penchant.records import Example
 __all__ = ["INPUTS", "Options", "run"]
 
 INPUTS = ()
+QUICK = True  # a preflight may make it, to look at what comes of it
 _MENDS = {
     "missing column": "name them with columns={prompt: NAME, completion: NAME}",
     "missing prompt": "give each row a prompt",

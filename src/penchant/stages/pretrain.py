@@ -107,6 +107,13 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
     }
 
 
+def preflight(options: Options, context: StageContext) -> dict[str, Any]:
+    """What it would learn from: the first windows, with where the loss is; nothing is trained."""
+    from penchant.stages._pretrain import preflight as look
+
+    return {**look(options, context), "memory_bytes": plan(options, context)["memory"]}
+
+
 def run(options: Options, context: StageContext) -> dict[str, Any]:
     """Train in `context.folder`, going on from its newest checkpoint; publishes the best as `model/`.
 

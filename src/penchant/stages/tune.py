@@ -120,6 +120,9 @@ class Options(BaseModel, extra="forbid"):
     )
     eval_steps: int = Field(8, ge=1)
     eval_prompts: int = Field(64, ge=1, description="validation prompts of each evaluation")
+    eval_generations: int = Field(1, ge=1, description="completions of each validation prompt")
+    pass_at: tuple[int, ...] = Field((), description="k of pass@k on validation prompts, up to eval_generations")
+    pass_reward: float = Field(1.0, description="a completion passes from this value of the first reward on")
     save_steps: int = Field(4, ge=1)
     keep: Literal["last", "best"] = Field("last", description="which checkpoint is published (best: validation reward)")
     on_not_finite: Literal["skip", "halt", "rollback"] = "skip"
@@ -185,6 +188,15 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     from penchant.stages._tune import tune  # torch: only the process that trains needs it
 
     return tune(options, context)
+
+
+def preflight(options: Options, context: StageContext) -> dict[str, Any]:
+    """What it would learn from: rows, or a first small rollout; nothing is trained."""
+    if acts(options.environment):
+        return {}
+    from penchant.stages._tune import preflight as look
+
+    return look(options, context)
 
 
 def inputs(options: Options) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from penchant.models.footprint import Footprint, footprint
 from penchant.runtime.memory import budget, fit
 from penchant.runtime.mesh import Mesh
 
-__all__ = ["rows_at_once"]
+__all__ = ["bytes_at", "rows_at_once"]
 
 
 def rows_at_once(
@@ -39,6 +39,11 @@ def rows_at_once(
     if found.warning:
         note(found.warning)
     return found.rows
+
+
+def bytes_at(model: Any, rows: int, row: int, mesh: Mesh, checkpointed: bool = False) -> int:
+    """Bytes that training takes with so many rows of so many tokens in flight in each thread."""
+    return _footprint(model, row, checkpointed).total(mesh.row_threads, rows * row)
 
 
 def _footprint(model: Any, row: int, checkpointed: bool) -> Footprint:
