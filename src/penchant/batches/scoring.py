@@ -128,8 +128,11 @@ def _values(
 
 
 def _number(value: Any, wrong: list[str]) -> float:
-    """A value as a float; NaN for None (no verdict), and for what is no finite number, which is noted."""
+    """A value as a float; NaN for None (no verdict), and for an exception or what is no finite number, both noted."""
     if value is None:
+        return math.nan
+    if isinstance(value, Exception):
+        wrong.append(_line(value))
         return math.nan
     try:
         number = float(value)

@@ -15,6 +15,7 @@ from penchant.errors import InputError
 from penchant.evaluation.evaluate import MEASURES
 from penchant.models.config import DecoderConfig
 from penchant.options import nearest
+from penchant.rewards._pool import KEYS
 from penchant.stages._foresee import (
     acts,
     context_of,
@@ -124,7 +125,8 @@ def _rewards(rewards: list[dict[str, Any]]) -> Iterator[Complaint]:
         weight = entry.get("weight", 1.0)
         if isinstance(weight, bool) or not isinstance(weight, int | float):
             yield "rewards", f"a weight is a number, not {weight!r}"
-        if "call" not in entry and (problem := plugin_problem("rewards", entry)):
+        plain = {k: v for k, v in entry.items() if k not in KEYS}
+        if "call" not in entry and (problem := plugin_problem("rewards", plain)):
             yield "rewards", problem
 
 

@@ -23,6 +23,7 @@ from penchant.errors import InputError
 from penchant.files import read_json
 from penchant.metrics._pass_at import pass_at
 from penchant.plugins import plug
+from penchant.rewards._pool import KEYS, limited
 from penchant.stages._foresee import text_environment
 from penchant.stages._preflight import show_rollout
 from penchant.stages._work import Made, Work
@@ -131,8 +132,9 @@ def make(work: Work) -> Made:
 def _reward(entry: Mapping[str, Any], context: Context) -> tuple[Any, float]:
     """A reward and its weight; `call` in the entry is a Python function of TRL's signature."""
     weight = float(entry.get("weight", 1.0))
+    plain = {k: v for k, v in entry.items() if k not in KEYS}
     if "call" not in entry:
-        return plug("rewards", entry, context), weight
+        return limited(entry, context, lambda: plug("rewards", plain, context)), weight
     call = entry["call"]
 
     def score(prompts: Any, completions: Any, **_: Any) -> list[float | None]:
@@ -141,7 +143,7 @@ def _reward(entry: Mapping[str, Any], context: Context) -> tuple[Any, float]:
         return list(found)
 
     score.whole_batch = getattr(call, "whole_batch", False)  # type: ignore[attr-defined]
-    return score, weight
+    return limited(entry, context, lambda: score), weight
 
 
 def _independent(options: Options, context: Context) -> tuple[str, Any] | None:

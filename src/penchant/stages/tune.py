@@ -58,7 +58,10 @@ class Options(BaseModel, extra="forbid"):
     )
     environment_options: EnvironmentOptions = EnvironmentOptions()
     task: dict[str, Any] = {"name": "function_body"}
-    rewards: list[dict[str, Any]] = [{"name": "task"}, {"name": "diversity"}]
+    rewards: list[dict[str, Any]] = Field(
+        [{"name": "task"}, {"name": "diversity"}],
+        description="{name, weight, ...options}; workers: N runs one in N processes, timeout: SECONDS limits it",
+    )
     independent: dict[str, Any] | None = Field(
         None, description="a reward that is watched beside and never optimised, {name: ..., ...options}"
     )

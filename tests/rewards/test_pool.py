@@ -1,0 +1,93 @@
+"""Rewards in processes: the same verdicts whatever their number, and what hangs or dies costs only its own."""
+
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from penchant.batches.scoring import score
+from penchant.contracts import Context, Judgement
+from penchant.errors import InputError
+from penchant.records import Completion, Prompt
+from penchant.rewards._pool import Limited, Pool, TimeoutFailure, limited
+
+SLOW = str(Path(__file__).with_name("slow_reward.py"))
+
+
+def rows(texts):
+    prompts = [Prompt((1,), "p", "s") for _ in texts]
+    none = np.zeros(0, np.float32)
+    return prompts, [Completion((), none, np.zeros(0, bool), text, "end") for text in texts]
+
+
+def judged(texts):
+    return [Judgement({}, text, len(text)) for text in texts]
+
+
+@pytest.fixture
+def pools():
+    made = []
+
+    def make(workers, timeout=None, **options):
+        made.append(Pool({"name": SLOW, **options}, 0, workers, timeout))
+        return made[-1]
+
+    yield make
+    for pool in made:
+        pool.close()
+
+
+def test_verdicts_do_not_depend_on_workers(pools):
+    texts = ["a" * (i % 7) for i in range(40)] + ["none", "raise", "bb"]
+    prompts, completions = rows(texts)
+    results = []
+    for workers in (1, 2):
+        found = score({"slow": (pools(workers, scale=2.0), 1.0)}, prompts, completions, judged(texts), "sum")
+        results.append(found)
+    np.testing.assert_array_equal(results[0].reward, results[1].reward)
+    np.testing.assert_array_equal(results[0].reward[:40], [2.0 * (i % 7) for i in range(40)])
+    assert np.isnan(results[0].reward[40:42]).all() and results[0].reward[42] == 4.0
+    assert results[0].failed == {"slow": 1} and "a bad one" in results[0].errors["slow"]
+
+
+def test_what_hangs_is_ended_and_what_dies_is_made_anew(pools):
+    pool = pools(2, 3.0)
+    texts = ["a", "hang", "bb", "die", "ccc", "d"]
+    prompts, completions = rows(texts)
+    begin = time.monotonic()
+    found = pool(prompts, completions, judgements=judged(texts))
+    assert time.monotonic() - begin < 30
+    assert [found[i] for i in (0, 2, 4, 5)] == [1.0, 2.0, 3.0, 1.0]
+    assert isinstance(found[1], TimeoutFailure) and "its process died" in str(found[3])
+    scored = score({"slow": (pool, 1.0)}, prompts, completions, judged(texts), "sum")
+    assert scored.failed == {"slow": 2} and np.isnan(scored.reward[[1, 3]]).all()
+    assert pool(*rows(["abcd"])) == [4.0]  # and it goes on
+
+
+def test_a_limit_in_this_process():
+    def reward(prompts, completions, **columns):
+        time.sleep(5 if completions[0].text == "hang" else 0)
+        return [1.0] * len(completions)
+
+    late = Limited(reward, 0.05)(*rows(["hang", "b"]))
+    assert [type(v) for v in late] == [TimeoutFailure] * 2
+    assert Limited(reward, 5.0)(*rows(["a", "b"])) == [1.0, 1.0]
+
+    def broken(prompts, completions, **columns):
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        Limited(broken, 5.0)(*rows(["a"]))
+
+
+def test_entries_that_make_no_sense():
+    for entry, words in (
+        ({"workers": -1}, "whole number"),
+        ({"timeout": 0}, "above 0"),
+        ({"workers": 2, "call": len}, "file"),
+    ):
+        with pytest.raises(InputError, match=words):
+            limited({"name": SLOW, **entry}, Context(), lambda: None)
+    with pytest.raises(InputError, match="scales"):
+        limited({"name": SLOW, "workers": 1, "scales": 2}, Context(), lambda: None)
