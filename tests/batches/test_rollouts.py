@@ -1,6 +1,7 @@
 """Rollouts: what is sampled is what is trained on; credit, masks, refusals, and the same batches after a resume."""
 
 import json
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -17,7 +18,9 @@ from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.models.quantities import quantities
 from penchant.objectives import policy_gradient
+from penchant.plugins import plug
 from penchant.records import Document
+from penchant.rewards._pool import Pool
 from penchant.runs import checkpoint
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import gradient_step
@@ -228,3 +231,21 @@ def test_prompts_to_evaluate_on_never_repeat(tokenizer):
     assert [p.text for p in prompts(8).take(2)] == [p.text for p in found[:2]]
     first = iter(prompts(8))
     assert [next(first).text for _ in range(5)] == [p.text for p in found[:5]]
+
+
+def test_rewards_in_processes_give_the_same_rollouts(tokenizer, tmp_path):
+    """Begun while others are sampled or not: the same rewards and batches."""
+    name = str(Path(__file__).parents[1] / "rewards" / "slow_reward.py")
+    pool = Pool({"name": name}, 0, 2, 30.0)
+    here = plug("rewards", {"name": name}, Context())
+    try:
+        found = [
+            source(tokenizer, tmp_path / str(i), {"slow": (reward, 1.0)}, how="sum").next(0)
+            for i, reward in enumerate((here, pool))
+        ]
+    finally:
+        pool.close()
+    assert found[0][1]["reward"] == found[1][1]["reward"] > 0
+    for a, b in zip(found[0][0], found[1][0], strict=True):
+        np.testing.assert_array_equal(a.columns["advantages"], b.columns["advantages"])
+        np.testing.assert_array_equal(a.labels, b.labels)

@@ -1,5 +1,6 @@
 """Rewards in processes: the same verdicts whatever their number, and what hangs or dies costs only its own."""
 
+import functools
 import time
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from penchant.batches.scoring import score
 from penchant.contracts import Context, Judgement
 from penchant.errors import InputError
+from penchant.plugins import plug
 from penchant.records import Completion, Prompt
 from penchant.rewards._pool import Limited, Pool, TimeoutFailure, limited
 
@@ -65,6 +67,20 @@ def test_what_hangs_is_ended_and_what_dies_is_made_anew(pools):
     assert pool(*rows(["abcd"])) == [4.0]  # and it goes on
 
 
+def test_what_was_begun_ahead_is_taken(pools):
+    """Each verdict is the same, and is not asked for twice."""
+    texts = ["a", "bb", "raise", "cccc", "none"]
+    prompts, completions = rows(texts)
+    pool = pools(2)
+    asked = []
+    for i in (3, 0, 2):
+        pool.ahead(prompts[i], completions[i], lambda i=i: asked.append(i) or judged(texts)[i])
+    found = pool(prompts, completions, judgements=judged(texts))
+    assert found[:2] == [1.0, 2.0] and found[3:] == [4.0, None] and "a bad one" in str(found[2])
+    assert sorted(asked) == [0, 2, 3]
+    assert pool(prompts, completions, judgements=judged(texts))[3] == 4.0  # and is forgotten afterwards
+
+
 def test_a_limit_in_this_process():
     def reward(prompts, completions, **columns):
         time.sleep(5 if completions[0].text == "hang" else 0)
@@ -90,4 +106,12 @@ def test_entries_that_make_no_sense():
         with pytest.raises(InputError, match=words):
             limited({"name": SLOW, **entry}, Context(), lambda: None)
     with pytest.raises(InputError, match="scales"):
-        limited({"name": SLOW, "workers": 1, "scales": 2}, Context(), lambda: None)
+        limited(
+            {"name": SLOW, "workers": 1, "scales": 2},
+            Context(),
+            lambda: plug("rewards", {"name": SLOW, "scales": 2}, Context()),
+        )
+    whole = functools.partial(len)
+    whole.whole_batch = True
+    with pytest.raises(InputError, match="whole batch"):
+        limited({"name": "x", "workers": 1}, Context(), lambda: whole)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from penchant.batches.example_prompts import ExamplePrompts
 from penchant.batches.experience import Experience, keep
 from penchant.batches.prompts import PromptSet
 from penchant.batches.reuse import Reuse
+from penchant.batches.sampling import Sampling
 from penchant.batches.scoring import Scored, refuse_failures, score
 from penchant.batches.spread import cost, sampled, scored_by_first, with_column
 from penchant.batches.statistics import differs, mean, statistics, with_given
@@ -28,38 +29,9 @@ from penchant.models.decoder import Decoder
 from penchant.models.names import decoder_start
 from penchant.records import Batch, Completion, Prompt
 from penchant.runtime.mesh import Mesh
-from penchant.sampling.engine import generate
 from penchant.text.tokenizer import Tokenizer
 
 __all__ = ["Rollouts", "Sampling"]
-
-
-@dataclass(frozen=True)
-class Sampling:
-    """How a policy is sampled: temperature and bans belong to the policy, `insert` forces control tokens."""
-
-    max_new_tokens: int
-    temperature: float
-    end: tuple[int, ...]
-    ban: tuple[int, ...]
-    insert: Mapping[int, int] = field(default_factory=dict)
-
-    def complete(
-        self, model: Decoder, tokenizer: Tokenizer, prompts: Sequence[Prompt], seed: int, first: int
-    ) -> list[Completion]:
-        """One completion a prompt."""
-        found = generate(
-            model,
-            [p.ids for p in prompts],
-            max_new_tokens=self.max_new_tokens,
-            end=self.end,
-            temperature=self.temperature,
-            ban=self.ban,
-            insert=self.insert,
-            seed=seed,
-            first=first,
-        )
-        return [Completion(s.ids, s.logprobs, s.forced, tokenizer.decode(list(s.ids)), s.stop) for s in found]
 
 
 class Rollouts:
@@ -208,7 +180,7 @@ class Rollouts:
         stream = self.prompts.start(*self.at)
         prompts = [p for p in (next(stream) for _ in range(self.groups)) for _ in range(self.samples)]
         self.at = (self.prompts.epoch, self.prompts.place)
-        completions = self.complete(model, prompts, self.seed, number * len(prompts))
+        completions = self.complete(model, prompts, self.seed, number * len(prompts), self._ahead(prompts))
         self.sampled_tokens += sum(int((~c.forced).sum()) for c in completions)
         judging = time.perf_counter()
         scored, credits = scored_by_first(self.mesh, lambda: self._judge(prompts, completions))
@@ -239,10 +211,32 @@ class Rollouts:
             "advantages": [np.full(len(c.ids), a) for c, a in zip(completions, advantages, strict=True)]
         }, advantages
 
-    def complete(self, model: Decoder, prompts: Sequence[Prompt], seed: int, first: int) -> list[Completion]:
+    def _ahead(self, prompts: Sequence[Prompt]) -> Callable[[int, Completion], None] | None:
+        """What lets rewards that run in processes begin while others are sampled; None where there are none such."""
+        pools = [reward for reward, _ in self.rewards.values() if hasattr(reward, "ahead")]
+        if not pools or self.mesh.place.ranks > 1:
+            return None
+
+        def tell(number: int, completion: Completion) -> None:
+            judge = functools.cache(lambda: self.task.judge(prompts[number], completion.text, completion.stop))
+            for pool in pools:
+                pool.ahead(prompts[number], completion, judge)
+
+        return tell
+
+    def complete(
+        self,
+        model: Decoder,
+        prompts: Sequence[Prompt],
+        seed: int,
+        first: int,
+        tell: Callable[[int, Completion], None] | None = None,
+    ) -> list[Completion]:
         """One completion a prompt, over all processes; `model` is whole."""
 
         def sample(part: Sequence[Prompt], number: int) -> list[Completion]:
+            if isinstance(self.sampling, Sampling) and tell is not None:
+                return self.sampling.complete(model, self.tokenizer, part, seed, first + number, tell)
             return self.sampling.complete(model, self.tokenizer, part, seed, first + number)
 
         group = self.samples if len(prompts) % self.samples == 0 else 1

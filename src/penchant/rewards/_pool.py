@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import queue
 import threading
-import time
-from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from multiprocessing.connection import Connection, wait
+from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from typing import Any
 
 from penchant.contracts import Context
 from penchant.errors import InputError
-from penchant.plugins import checked, plug
+from penchant.plugins import plug
 from penchant.records import Completion, Prompt
 
 __all__ = ["KEYS", "Limited", "Pool", "TimeoutFailure", "limited"]
@@ -49,9 +49,9 @@ def limited(entry: Mapping[str, Any], context: Context, made: Callable[[], Any])
     if workers:
         if "call" in entry:
             raise InputError(f"reward {name} is a Python function", "put it into a file (name: ./FILE.py) for workers")
-        plain = {k: v for k, v in entry.items() if k not in KEYS}
-        checked("rewards", plain)
-        return Pool(plain, context.seed, workers, timeout)
+        if getattr(made(), "whole_batch", False):
+            raise InputError(f"reward {name} looks at a whole batch at once", "leave workers out")
+        return Pool({k: v for k, v in entry.items() if k not in KEYS}, context.seed, workers, timeout)
     reward = made()
     return reward if timeout is None else Limited(reward, float(timeout))
 
@@ -85,14 +85,26 @@ class Limited:
 
 
 class _Worker:
+    """A process that builds the reward and answers."""
+
     def __init__(self, entry: Mapping[str, Any], seed: int):
         start = multiprocessing.get_context("spawn")  # not fork: the parent has threads
         self.pipe, theirs = start.Pipe()
         self.process = start.Process(target=_serve, args=(theirs, dict(entry), seed), daemon=True)
         self.process.start()
         theirs.close()
-        self.part = 0
-        self.due = float("inf")
+
+    def ask(self, prompts: Any, completions: Any, columns: Mapping[str, Any], timeout: float | None) -> Verdicts:
+        """Verdicts.
+
+        Raises:
+            TimeoutFailure, EOFError: none in time; its process died.
+        """
+        self.pipe.send((prompts, completions, columns))
+        if not self.pipe.poll(timeout):
+            raise TimeoutFailure(f"no verdict within {timeout:g} seconds")
+        found: Verdicts = self.pipe.recv()
+        return found
 
     def end(self) -> None:
         self.process.kill()
@@ -101,7 +113,7 @@ class _Worker:
 
 
 class Pool:
-    """A reward, built anew in each of some processes.
+    """A reward, built anew in each of some processes; a thread each hands over and waits.
 
     Args:
         entry: the plug-in's, `{name, ...options}`.
@@ -110,60 +122,60 @@ class Pool:
 
     def __init__(self, entry: Mapping[str, Any], seed: int, workers: int, timeout: float | None):
         self.entry, self.seed, self.count, self.timeout = entry, seed, workers, timeout
-        self._workers: list[_Worker] = []
+        self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
+        self._threads = ThreadPoolExecutor(workers, "rewards")
+        self._early: dict[int, tuple[Completion, Future[Verdicts]]] = {}
+
+    def ahead(self, prompt: Prompt, completion: Completion, judge: Callable[[], Any]) -> None:
+        """Begin with a completion while others are still sampled; the call that follows takes its verdict.
+
+        Args:
+            judge: the task's judgement of it.
+        """
+
+        def work() -> Verdicts:
+            return self._part([prompt], [completion], {"judgements": [judge()]})
+
+        self._early[id(completion)] = (completion, self._threads.submit(work))  # held, so that its id stays its own
 
     def __call__(self, prompts: Sequence[Prompt], completions: Sequence[Completion], **columns: Any) -> Verdicts:
         """Verdicts in order; an exception in the place of each that failed, died or took too long."""
-        size = max(1, len(completions) // (16 * self.count))
-        parts = [slice(a, a + size) for a in range(0, len(completions), size)]
-        found: list[Verdicts] = [[]] * len(parts)
-        waiting = deque(range(len(parts)))
-        busy: dict[Any, _Worker] = {}
+        early, self._early = self._early, {}
+        late = [i for i, c in enumerate(completions) if id(c) not in early]
+        size = max(1, len(late) // (16 * self.count))
+        parts = [late[a : a + size] for a in range(0, len(late), size)]
+
+        def begin(part: Sequence[int]) -> Future[Verdicts]:
+            mine = {name: [values[i] for i in part] for name, values in columns.items()}
+            return self._threads.submit(self._part, [prompts[i] for i in part], [completions[i] for i in part], mine)
+
+        futures = [begin(part) for part in parts]
+        found: Verdicts = [early[id(c)][1].result()[0] if id(c) in early else None for c in completions]
+        for part, future in zip(parts, futures, strict=True):
+            for i, verdict in zip(part, future.result(), strict=True):
+                found[i] = verdict
+        return found
+
+    def _part(self, prompts: Any, completions: Any, columns: Mapping[str, Any]) -> Verdicts:
+        """Verdicts of a few, from a worker that is idle or new."""
         try:
-            while waiting or busy:
-                while waiting and len(busy) < self.count:
-                    worker = self._workers.pop() if self._workers else _Worker(self.entry, self.seed)
-                    worker.part = waiting.popleft()
-                    mine = parts[worker.part]
-                    worker.pipe.send((prompts[mine], completions[mine], {k: v[mine] for k, v in columns.items()}))
-                    worker.due = time.monotonic() + self.timeout if self.timeout else float("inf")
-                    busy[worker.pipe] = worker
-                self._collect(busy, parts, found)
-        finally:
-            for worker in busy.values():  # where the caller was stopped
-                worker.end()
-        return [verdict for part in found for verdict in part]
-
-    def _collect(self, busy: dict[Any, _Worker], parts: Sequence[slice], found: list[Verdicts]) -> None:
-        """Take what is there, and end what is late."""
-        due = min(worker.due for worker in busy.values())
-        left = None if due == float("inf") else max(0.0, due - time.monotonic())
-        for pipe in wait(list(busy), left):
-            assert isinstance(pipe, Connection)
-            worker = busy.pop(pipe)
-            try:
-                found[worker.part] = pipe.recv()
-                self._workers.append(worker)
-            except EOFError:
-                worker.end()
-                found[worker.part] = self._failed(parts[worker.part], RuntimeError("its process died"))
-        for worker in [w for w in busy.values() if w.due <= time.monotonic()]:
-            del busy[worker.pipe]
+            worker = self._idle.get_nowait()
+        except queue.Empty:
+            worker = _Worker(self.entry, self.seed)
+        try:
+            found = worker.ask(prompts, completions, columns, self.timeout)
+        except (TimeoutFailure, EOFError, OSError) as error:
             worker.end()
-            late = TimeoutFailure(f"no verdict within {self.timeout:g} seconds")
-            found[worker.part] = self._failed(parts[worker.part], late)
-
-    @staticmethod
-    def _failed(part: slice, error: Exception) -> Verdicts:
-        return [error] * (part.stop - part.start)
+            wrong = error if isinstance(error, TimeoutFailure) else RuntimeError("its process died")
+            return [wrong] * len(completions)
+        self._idle.put(worker)
+        return found
 
     def close(self) -> None:
         """End the processes."""
-        while self._workers:
-            self._workers.pop().end()
-
-    def __del__(self) -> None:
-        self.close()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        while not self._idle.empty():
+            self._idle.get().end()
 
 
 def _serve(pipe: Connection, entry: dict[str, Any], seed: int) -> None:

@@ -49,6 +49,7 @@ def generate(
     decode: Decode | None = None,
     listen: Listen | None = None,
     progress: Callable[[int, int], None] | None = None,
+    finished: Callable[[int, Sampled], None] | None = None,
     **changes: Any,
 ) -> list[Sampled]:
     """Sample a completion of each prompt (token ids).
@@ -66,6 +67,7 @@ def generate(
         listen: called with (request, new ids, their log-probs) as tokens come; the calls of one request come in order,
             and no two calls at once.
         progress: called with requests done and wanted.
+        finished: called with (request, result) as soon as there is one, no two calls at once.
 
     Raises:
         InputError: an option is out of range, a prompt is empty or does not fit the context with its completion, or a
@@ -79,7 +81,7 @@ def generate(
     if not prompts:
         return []
     requests, count = _requests(prompts, seed, first, seeds, most), slots or min(SLOTS, len(prompts))
-    results = _Results(len(prompts), listen, progress)
+    results = _Results(len(prompts), listen, progress, finished)
     stop = threading.Event()
     face = Face(results.tell, results.hear if listen else None, decode, stop.is_set)
     if isinstance(model, Foreign):
@@ -99,7 +101,14 @@ def generate(
 class _Results:
     """What lanes tell, one at a time."""
 
-    def __init__(self, count: int, listen: Listen | None, progress: Callable[[int, int], None] | None):
+    def __init__(
+        self,
+        count: int,
+        listen: Listen | None,
+        progress: Callable[[int, int], None] | None,
+        finished: Callable[[int, Sampled], None] | None = None,
+    ):
+        self._finished = finished
         self._found: list[Sampled | None] = [None] * count
         self._listen, self._progress, self._done, self._lock = listen, progress, 0, threading.Lock()
 
@@ -107,6 +116,8 @@ class _Results:
         with self._lock:
             self._found[number] = result
             self._done += 1
+            if self._finished:
+                self._finished(number, result)
             if self._progress:
                 self._progress(self._done, len(self._found))
 
