@@ -15,7 +15,7 @@ TIMES = {
 }
 STORY = {".lock", "log.txt", "timing.json"}  # files that hold times alone, or tell of each attempt
 # Lines of the page that show times: the bars, the sum above them, and when it began.
-SHOWN = re.compile(r'<td class="bar">|^<strong>[^<]*(?:\d (?:s|min|h)\b)|<th>(?:started|resumed)')
+SHOWN = re.compile(r'<td class="bar">|^<strong>[^<]*(?:\d (?:s|min|h)\b)|<th>(?:started|resumed)|class="quiet times"')
 
 
 def timeless(value: Any) -> Any:

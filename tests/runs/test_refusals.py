@@ -151,7 +151,7 @@ NUMBERS = [
     for name in registry.names(kind)
     for model, key in numbers(getattr(registry.load(kind, name), "Options", BaseModel))
 ]
-SIGNED = {"threshold", "otherwise", "low", "high", "least"}  # scores, which may have any sign
+SIGNED = {"threshold", "otherwise", "low", "high", "least", "pass_reward"}  # scores, which may have any sign
 
 
 @pytest.mark.parametrize(("model", "key"), [n[1:] for n in NUMBERS], ids=[n[0] for n in NUMBERS])

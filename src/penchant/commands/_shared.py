@@ -130,7 +130,8 @@ def show_preflight(found: Mapping[str, Mapping[str, Any]]) -> None:
         rows += [(f"left out: {cause}", f"{count:,}") for cause, count in shown.get("left_out", {}).items()]
         console.table(rows, (name, "found"))
         for number, example in enumerate(shown.get("examples", ()), 1):
-            beside = f" (reward {example['reward']:.3g})" if "reward" in example else ""
+            reward = example.get("reward")
+            beside = f" (reward {reward:.3g})" if reward is not None else ""
             asked = "" if "marked" not in example or "rewards" not in example else example["prompt"]
             console.note(f"{name}, row {number}{beside}: {asked}{example['marked']}")
 

@@ -60,7 +60,12 @@ def show_rollout(found: Experience, samples: int, tokenizer: Tokenizer, context:
     """
     stats = statistics(found, samples)
     shown = [_rollout_example(found, i, tokenizer) for i in range(0, min(len(found.prompts), SHOWN * samples), samples)]
-    told = {**stats, "prompts": len(found.prompts) // samples, "completions": len(found.prompts), "examples": shown}
+    told = {
+        **{name: _known(value) for name, value in stats.items()},
+        "prompts": len(found.prompts) // samples,
+        "completions": len(found.prompts),
+        "examples": shown,
+    }
     write_json(context.folder / "preflight.json", told)
     context.note(
         f"{context.name}: the first rollout: reward {stats['reward']:.3g}, spread within a prompt "
@@ -79,9 +84,14 @@ def _rollout_example(found: Experience, number: int, tokenizer: Tokenizer) -> di
     return {
         "prompt": tokenizer.decode(found.prompts[number].ids),
         "marked": marked(completion.ids, earns, tokenizer),
-        "reward": float(found.scored.reward[number]),
-        "rewards": {name: float(values[number]) for name, values in found.scored.parts.items()},
+        "reward": _known(found.scored.reward[number]),
+        "rewards": {name: _known(values[number]) for name, values in found.scored.parts.items()},
     }
+
+
+def _known(value: float) -> float | None:
+    """A number for JSON; None where there was no verdict."""
+    return float(value) if np.isfinite(value) else None
 
 
 def marked(ids: Sequence[int], learned: np.ndarray, tokenizer: Tokenizer) -> str:

@@ -125,7 +125,9 @@ class Options(BaseModel, extra="forbid"):
     eval_prompts: int = Field(64, ge=1, description="validation prompts of each evaluation")
     eval_generations: int = Field(1, ge=1, description="completions of each validation prompt")
     pass_at: tuple[int, ...] = Field((), description="k of pass@k on validation prompts, up to eval_generations")
-    pass_reward: float = Field(1.0, description="a completion passes from this value of the first reward on")
+    pass_reward: float = Field(
+        1.0, allow_inf_nan=False, description="a completion passes from this value of the first reward on"
+    )
     save_steps: int = Field(4, ge=1)
     keep: Literal["last", "best"] = Field("last", description="which checkpoint is published (best: validation reward)")
     on_not_finite: Literal["skip", "halt", "rollback"] = "skip"
