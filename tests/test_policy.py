@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from penchant.batches import rollouts
+from penchant.batches import sampling
 from penchant.data.store import write_documents
 from penchant.errors import InputError, PenchantError
 from penchant.models.config import DecoderConfig
@@ -115,10 +115,13 @@ def test_tune_with_a_function_as_reward(folders, tmp_path):
 
 
 def test_a_sampler_that_disagrees_with_the_trainer_stops_the_run(folders, tmp_path, monkeypatch):
-    def wrong(*given, **options):
-        return [dataclasses.replace(s, logprobs=s.logprobs - 0.5) for s in generate(*given, **options)]
+    def wrong(*given, finished, **options):
+        def told(number, s):
+            finished(number, dataclasses.replace(s, logprobs=s.logprobs - 0.5))
 
-    monkeypatch.setattr(rollouts, "generate", wrong)
+        return generate(*given, finished=told, **options)
+
+    monkeypatch.setattr(sampling, "generate", wrong)
     settings = {"steps": 1, "batch_size": 4, "num_generations": 2, "max_completion_length": 8, "eval_prompts": 1,
                 "prompt_tokens": 40, "max_clipped_ratio": 1.0, "run_dir": tmp_path / "run", "threads": 1}  # fmt: skip
     with pytest.raises(PenchantError, match="max_logprob_difference=") as caught:
