@@ -67,10 +67,10 @@ def alone(folder: Path, **more) -> list[str]:
     return several.run(folder=folder, at=Place(), **settings)
 
 
-def assert_alike(one: Path, other: Path) -> None:
-    """Losses within 1e-5 over all steps, and weights close."""
+def assert_alike(one: Path, other: Path, near: float = 1e-12) -> None:
+    """Losses within 1e-5 over all steps (or that near, where they pass 0), and weights close."""
     assert len(losses(one)) == len(losses(other)) == STEPS
-    assert losses(other) == pytest.approx(losses(one), rel=1e-5)
+    assert losses(other) == pytest.approx(losses(one), rel=1e-5, abs=near)
     a, b = weights(one), weights(other)
     assert a.keys() == b.keys()
     for name in a:
@@ -119,7 +119,7 @@ def test_a_run_goes_on_with_another_number_of_processes_and_says_so(tmp_path: Pa
 def test_pairs_and_values_are_those_of_one_process(tmp_path: Path, work: str) -> None:
     alone(tmp_path / "one", work=work, optimizer="sgd")
     together(tmp_path / "two", 2, "none", work=work, optimizer="sgd")
-    assert_alike(tmp_path / "one", tmp_path / "two")
+    assert_alike(tmp_path / "one", tmp_path / "two", 1e-6)
 
 
 @pytest.mark.slow
