@@ -1,12 +1,13 @@
 """A reward in processes of its own, with a limit of time: what hangs or dies is ended, counted and made anew.
 
-`workers: N` and `timeout: SECONDS` in a reward's entry ask for it. The completions are dealt out in parts of the same
-sizes always, and a part's verdicts do not depend on who gives them. A reward without workers that has a time limit runs
+`workers: N` and `timeout: SECONDS` in a reward's entry ask for it. Each completion is asked for alone, so that no
+verdict depends on how many workers there are. A reward without workers that has a time limit runs
 in a thread of this process, which nobody can end: it is left behind.
 """
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import queue
@@ -93,6 +94,7 @@ class _Worker:
         self.process = start.Process(target=_serve, args=(theirs, dict(entry), seed), daemon=True)
         self.process.start()
         theirs.close()
+        self.ready = False
 
     def ask(self, prompts: Any, completions: Any, columns: Mapping[str, Any], timeout: float | None) -> Verdicts:
         """Verdicts.
@@ -100,6 +102,8 @@ class _Worker:
         Raises:
             TimeoutFailure, EOFError: none in time; its process died.
         """
+        if not self.ready:  # to start and to build the reward is not the completion's time
+            self.ready = bool(self.pipe.recv())
         self.pipe.send((prompts, completions, columns))
         if not self.pipe.poll(timeout):
             raise TimeoutFailure(f"no verdict within {timeout:g} seconds")
@@ -117,7 +121,7 @@ class Pool:
 
     Args:
         entry: the plug-in's, `{name, ...options}`.
-        timeout: seconds for a part (a sixteenth of a worker's share of the batch, at least one completion).
+        timeout: seconds for a completion, from when a worker is ready for it.
     """
 
     def __init__(self, entry: Mapping[str, Any], seed: int, workers: int, timeout: float | None):
@@ -142,8 +146,7 @@ class Pool:
         """Verdicts in order; an exception in the place of each that failed, died or took too long."""
         early, self._early = self._early, {}
         late = [i for i, c in enumerate(completions) if id(c) not in early]
-        size = max(1, len(late) // (16 * self.count))
-        parts = [late[a : a + size] for a in range(0, len(late), size)]
+        parts = [[i] for i in late]  # alone, so that one which hangs takes no other with it, whatever the workers
 
         def begin(part: Sequence[int]) -> Future[Verdicts]:
             mine = {name: [values[i] for i in part] for name, values in columns.items()}
@@ -182,6 +185,9 @@ def _serve(pipe: Connection, entry: dict[str, Any], seed: int) -> None:
     """A worker's life: build the reward, answer until the other end is gone."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     made: Any = None
+    with contextlib.suppress(Exception):  # told with the first completion, which builds it again
+        made = plug("rewards", entry, Context(seed))
+    pipe.send(True)
     while True:
         try:
             prompts, completions, columns = pipe.recv()
