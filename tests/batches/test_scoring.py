@@ -61,7 +61,7 @@ def test_what_is_no_finite_number_is_a_failure_and_none_is_not():
     found = scored(lambda p, c, **k: [None, "x", math.inf, np.float32(2)])
     np.testing.assert_array_equal(found.reward, [np.nan, np.nan, np.nan, 2.0])
     assert found.failed == {"odd": 2}
-    assert found.errors == {"odd": "it gave 'x'"}
+    assert found.errors == {"odd": "ValueError: it gave 'x'"}
 
 
 def test_errors_of_ours_pass():

@@ -8,9 +8,12 @@ from pydantic import BaseModel
 
 class Options(BaseModel, extra="forbid"):
     scale: float = 1.0
+    build_seconds: float = 0.0
 
 
 def build(options, context):
+    time.sleep(options.build_seconds)
+
     def score(prompts, completions, judgements=None, **columns):
         for completion in completions:
             if completion.text == "hang":

@@ -12,7 +12,7 @@ from penchant.contracts import Context, Judgement
 from penchant.errors import InputError
 from penchant.plugins import plug
 from penchant.records import Completion, Prompt
-from penchant.rewards._pool import Limited, Pool, TimeoutFailure, limited
+from penchant.rewards._pool import Limited, Pool, limited
 
 SLOW = str(Path(__file__).with_name("slow_reward.py"))
 
@@ -61,10 +61,41 @@ def test_what_hangs_is_ended_and_what_dies_is_made_anew(pools):
     found = pool(prompts, completions, judgements=judged(texts))
     assert time.monotonic() - begin < 30
     assert [found[i] for i in (0, 2, 4, 5)] == [1.0, 2.0, 3.0, 1.0]
-    assert isinstance(found[1], TimeoutFailure) and "its process died" in str(found[3])
+    assert isinstance(found[1], TimeoutError) and "its process died" in str(found[3])
     scored = score({"slow": (pool, 1.0)}, prompts, completions, judged(texts), "sum")
     assert scored.failed == {"slow": 2} and np.isnan(scored.reward[[1, 3]]).all()
+    assert scored.timed_out == {"slow": 1}
     assert pool(*rows(["abcd"])) == [4.0]  # and it goes on
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2, 4])
+def test_the_same_are_masked_whatever_the_workers(pools, workers):
+    """One that hangs takes no other with it, and to start a process and to build the reward is nobody's time."""
+    texts = ["a", "hang", "bb", "ccc", "hang", "d", "raise", "eeee"]
+    prompts, completions = rows(texts)
+    pool = pools(workers, 1.0, build_seconds=2.0)
+    found = score({"slow": (pool, 1.0)}, prompts, completions, judged(texts), "sum")
+    np.testing.assert_array_equal(found.reward, [1, np.nan, 2, 3, np.nan, 1, np.nan, 4])
+    assert found.failed == {"slow": 3} and found.timed_out == {"slow": 2}
+
+
+def test_a_judgement_that_fails_ahead_costs_its_own_completion(pools):
+    prompts, completions = rows(["a", "bb"])
+    pool = pools(1)
+
+    def broken():
+        raise KeyError("no answer")
+
+    pool.ahead(prompts[0], completions[0], broken)
+    found = score({"slow": (pool, 1.0)}, prompts, completions, judged(["a", "bb"]), "sum")
+    np.testing.assert_array_equal(found.reward, [np.nan, 2.0])
+    assert found.failed == {"slow": 1} and "no answer" in found.errors["slow"]
+
+
+def test_a_limit_by_default():
+    assert isinstance(limited({"name": SLOW}, Context(), lambda: len), Limited)
+    assert limited({"name": SLOW, "timeout": None}, Context(), lambda: len) is len
 
 
 def test_what_was_begun_ahead_is_taken(pools):
@@ -87,7 +118,7 @@ def test_a_limit_in_this_process():
         return [1.0] * len(completions)
 
     late = Limited(reward, 0.05)(*rows(["hang", "b"]))
-    assert [type(v) for v in late] == [TimeoutFailure] * 2
+    assert [type(v) for v in late] == [TimeoutError] * 2
     assert Limited(reward, 5.0)(*rows(["a", "b"])) == [1.0, 1.0]
 
     def broken(prompts, completions, **columns):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -24,24 +25,28 @@ class Scored:
         reward: float [completions], NaN where a part gave no verdict.
         parts: name -> float [completions], NaN: no verdict.
         failed: name -> how many completions the reward raised for (or gave no finite number).
+        timed_out: name -> how many of them were for want of time.
         errors: name -> the first such failure, in a line.
     """
 
     reward: np.ndarray
     parts: Mapping[str, np.ndarray]
     failed: Mapping[str, int]
+    timed_out: Mapping[str, int]
     errors: Mapping[str, str]
 
     def take(self, chosen: np.ndarray) -> Scored:
         """The rewards of some completions; failures are those of all."""
         parts = {name: values[chosen] for name, values in self.parts.items()}
-        return Scored(self.reward[chosen], parts, self.failed, self.errors)
+        return dataclasses.replace(self, reward=self.reward[chosen], parts=parts)
 
     def join(self, other: Scored) -> Scored:
         """These and more."""
         parts = {name: np.concatenate([values, other.parts[name]]) for name, values in self.parts.items()}
         failed = {name: count + other.failed[name] for name, count in self.failed.items()}
-        return Scored(np.concatenate([self.reward, other.reward]), parts, failed, {**other.errors, **self.errors})
+        late = {name: count + other.timed_out[name] for name, count in self.timed_out.items()}
+        reward = np.concatenate([self.reward, other.reward])
+        return Scored(reward, parts, failed, late, {**other.errors, **self.errors})
 
 
 def combine(parts: np.ndarray, weights: np.ndarray, how: Literal["product", "sum"]) -> np.ndarray:
@@ -68,19 +73,21 @@ def score(
     """
     parts: dict[str, np.ndarray] = {}
     failed: dict[str, int] = {}
+    late: dict[str, int] = {}
     errors: dict[str, str] = {}
     for name, (reward, _) in rewards.items():
         values, wrong = _values(name, reward, prompts, completions, judgements)
         parts[name], failed[name] = values, len(wrong)
+        late[name] = sum(isinstance(error, TimeoutError) for error in wrong)
         if wrong:
-            errors[name] = wrong[0]
+            errors[name] = _line(wrong[0])
         if how == "product" and (values < 0).any():
             raise InputError(
                 f"reward {name} gave {np.nanmin(values):.3g}, and a product of negative rewards means nothing",
                 "set combine=sum, or scale it to [0, 1]",
             )
     weights = np.array([weight for _, weight in rewards.values()])
-    return Scored(combine(np.stack(list(parts.values())), weights, how), parts, failed, errors)
+    return Scored(combine(np.stack(list(parts.values())), weights, how), parts, failed, late, errors)
 
 
 def refuse_failures(scored: Scored, most: float) -> None:
@@ -107,39 +114,39 @@ def _values(
     prompts: Sequence[Prompt],
     completions: Sequence[Completion],
     judgements: Sequence[Judgement],
-) -> tuple[np.ndarray, list[str]]:
-    """Values [completions], NaN: no verdict; and what went wrong, a line for each completion that it did for."""
+) -> tuple[np.ndarray, list[Exception]]:
+    """Values [completions], NaN: no verdict; and what went wrong, one for each completion that it did for."""
     try:
         given = list(reward(prompts, completions, judgements=judgements))
     except PenchantError:
         raise
     except Exception as error:
         if len(completions) == 1 or getattr(reward, "whole_batch", False):
-            return np.full(len(completions), np.nan), [_line(error)] * len(completions)
+            return np.full(len(completions), np.nan), [error] * len(completions)
         each = [
             _values(name, reward, prompts[i : i + 1], completions[i : i + 1], judgements[i : i + 1])
             for i in range(len(completions))
         ]
-        return np.concatenate([values for values, _ in each]), [line for _, lines in each for line in lines]
+        return np.concatenate([values for values, _ in each]), [error for _, errors in each for error in errors]
     if len(given) != len(completions):
         raise InputError(f"reward {name} gave {len(given)} values for {len(completions)} completions", "give one each")
-    wrong: list[str] = []
+    wrong: list[Exception] = []
     return np.array([_number(value, wrong) for value in given]), wrong
 
 
-def _number(value: Any, wrong: list[str]) -> float:
+def _number(value: Any, wrong: list[Exception]) -> float:
     """A value as a float; NaN for None (no verdict), and for an exception or what is no finite number, both noted."""
     if value is None:
         return math.nan
     if isinstance(value, Exception):
-        wrong.append(_line(value))
+        wrong.append(value)
         return math.nan
     try:
         number = float(value)
     except (TypeError, ValueError):
         number = math.inf
     if math.isinf(number):
-        wrong.append(f"it gave {str(value)[:40]!r}")
+        wrong.append(ValueError(f"it gave {str(value)[:40]!r}"))
         return math.nan
     return number
 

@@ -66,10 +66,12 @@ def scored_by_first(mesh: Mesh, judge: Callable[[], tuple[Scored, list[int]]]) -
         scored, credits = judge()
         parts = {name: values.tolist() for name, values in scored.parts.items()}
         told = {"reward": scored.reward.tolist(), "parts": parts, "credits": credits}
-        told |= {"failed": dict(scored.failed), "errors": dict(scored.errors)}
+        told |= {name: dict(getattr(scored, name)) for name in ("failed", "timed_out", "errors")}
     told = mesh.told(told)
     by_name = {name: np.array(values, np.float64) for name, values in told["parts"].items()}
-    return Scored(np.array(told["reward"], np.float64), by_name, told["failed"], told["errors"]), told["credits"]
+    return Scored(
+        np.array(told["reward"], np.float64), by_name, told["failed"], told["timed_out"], told["errors"]
+    ), told["credits"]
 
 
 def with_column(

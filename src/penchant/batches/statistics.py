@@ -42,6 +42,7 @@ def statistics(found: Experience, samples: int) -> dict[str, float]:
         by_name[f"rewards/{name}/mean"] = mean(values)
         by_name[f"rewards/{name}/masked"] = float(np.isnan(values).sum())
         by_name[f"rewards/{name}/failed"] = float(scored.failed[name])
+        by_name[f"rewards/{name}/timed_out"] = float(scored.timed_out[name])
     return {
         "reward": mean(grouped),
         "reward_std": mean(np.nanstd(known, 1)) if len(known) else np.nan,

@@ -63,7 +63,8 @@ class ActorCritic(policy_gradient.PolicyGradient):
         values = quantities["values"]
         t = tensors(batch, values.device)
         returns = t["columns.returns"]
-        error = value_error(values, returns, t.get("columns.old_values"), self.clip).sum()
+        old = t.get("columns.old_values")
+        error = value_error(values, returns, old, self.clip).sum()
         n, seen = float(len(batch.labels)), values.detach()
         stats = {
             "value_error": (float((seen - returns).square().sum()), n),
@@ -71,6 +72,8 @@ class ActorCritic(policy_gradient.PolicyGradient):
             "returns": (float(returns.sum()), n),
             "returns_squared": (float(returns.square().sum()), n),
         }
+        if self.clip is not None and old is not None:
+            stats["value_clip_ratio"] = (float(((seen - old).abs() > self.clip).sum()), n)
         terms["value"] = Term(error, n, stats)
         return terms
 

@@ -1,8 +1,9 @@
 """A reward in processes of its own, with a limit of time: what hangs or dies is ended, counted and made anew.
 
 `workers: N` and `timeout: SECONDS` in a reward's entry ask for it. Each completion is asked for alone, so that no
-verdict depends on how many workers there are. A reward without workers that has a time limit runs
-in a thread of this process, which nobody can end: it is left behind.
+verdict depends on how many workers there are. A reward without workers runs in a thread of this process, which nobody
+can end: one that takes too long is left behind. Its limit is a call's (a whole batch), and there is one by default, so
+that a reward that hangs is told of and no run stands still for it.
 """
 
 from __future__ import annotations
@@ -22,14 +23,11 @@ from penchant.errors import InputError
 from penchant.plugins import plug
 from penchant.records import Completion, Prompt
 
-__all__ = ["KEYS", "Limited", "Pool", "TimeoutFailure", "limited"]
+__all__ = ["KEYS", "Limited", "Pool", "limited"]
 
 KEYS = ("workers", "timeout")
+TIMEOUT = 600.0  # seconds, where an entry names none
 Verdicts = list[Any]  # float, None, or an exception where there is none
-
-
-class TimeoutFailure(Exception):
-    """A reward gave no verdict in time."""
 
 
 def limited(entry: Mapping[str, Any], context: Context, made: Callable[[], Any]) -> Any:
@@ -41,7 +39,7 @@ def limited(entry: Mapping[str, Any], context: Context, made: Callable[[], Any])
     Raises:
         InputError: workers for a Python function, or a number that makes no sense.
     """
-    workers, timeout = entry.get("workers", 0), entry.get("timeout")
+    workers, timeout = entry.get("workers", 0), entry.get("timeout", TIMEOUT)
     name = entry.get("name")
     if not isinstance(workers, int) or isinstance(workers, bool) or not 0 <= workers <= 256:
         raise InputError(f"reward {name}: workers is {workers!r}", "give a whole number; 0 for none")
@@ -78,7 +76,7 @@ class Limited:
         thread.start()
         thread.join(self.timeout)
         if not found:
-            return [TimeoutFailure(f"no verdict within {self.timeout:g} seconds")] * len(completions)
+            return [TimeoutError(f"no verdict within {self.timeout:g} seconds")] * len(completions)
         if isinstance(found[0], Exception):
             raise found[0]
         verdicts: Verdicts = found[0]
@@ -100,13 +98,13 @@ class _Worker:
         """Verdicts.
 
         Raises:
-            TimeoutFailure, EOFError: none in time; its process died.
+            TimeoutError, EOFError: none in time; its process died.
         """
         if not self.ready:  # to start and to build the reward is not the completion's time
             self.ready = bool(self.pipe.recv())
         self.pipe.send((prompts, completions, columns))
         if not self.pipe.poll(timeout):
-            raise TimeoutFailure(f"no verdict within {timeout:g} seconds")
+            raise TimeoutError(f"no verdict within {timeout:g} seconds")
         found: Verdicts = self.pipe.recv()
         return found
 
@@ -134,11 +132,15 @@ class Pool:
         """Begin with a completion while others are still sampled; the call that follows takes its verdict.
 
         Args:
-            judge: the task's judgement of it.
+            judge: the task's judgement of it; where it raises, that is the completion's verdict.
         """
 
         def work() -> Verdicts:
-            return self._part([prompt], [completion], {"judgements": [judge()]})
+            try:
+                judged = judge()
+            except Exception as error:  # a task's fault costs this completion alone
+                return [error]
+            return self._part([prompt], [completion], {"judgements": [judged]})
 
         self._early[id(completion)] = (completion, self._threads.submit(work))  # held, so that its id stays its own
 
@@ -167,9 +169,9 @@ class Pool:
             worker = _Worker(self.entry, self.seed)
         try:
             found = worker.ask(prompts, completions, columns, self.timeout)
-        except (TimeoutFailure, EOFError, OSError) as error:
+        except (EOFError, OSError) as error:
             worker.end()
-            wrong = error if isinstance(error, TimeoutFailure) else RuntimeError("its process died")
+            wrong = error if isinstance(error, TimeoutError) else RuntimeError("its process died")
             return [wrong] * len(completions)
         self._idle.put(worker)
         return found

@@ -60,7 +60,8 @@ class Options(BaseModel, extra="forbid"):
     task: dict[str, Any] = {"name": "function_body"}
     rewards: list[dict[str, Any]] = Field(
         [{"name": "task"}, {"name": "diversity"}],
-        description="{name, weight, ...options}; workers: N runs one in N processes, timeout: SECONDS limits it",
+        description="{name, weight, ...options}; workers: N runs one in N processes, timeout: SECONDS limits it (600; "
+        "null for none)",
     )
     independent: dict[str, Any] | None = Field(
         None, description="a reward that is watched beside and never optimised, {name: ..., ...options}"
