@@ -12,12 +12,17 @@ from pathlib import Path
 from typing import Any
 
 from penchant import registry
+from penchant.data.examples import is_examples, peek
 from penchant.errors import InputError
+from penchant.files import read_json
+from penchant.rewards._pool import KEYS
 from penchant.runs.layout import RunFolder
 
 __all__ = ["BEST_OF", "START", "compared", "comparison", "policy_tokens"]
 
-START, BEST_OF = "start", "best_of"
+START, BEST_OF, BESIDE = "start", "best_of", "sft"
+_NO_POLICY = {"scored_pairs", "steps", "transitions"}  # sources of algorithms that give no model that writes
+_BESIDE_REWARDS = ["exact_match", "token_f1"]
 _ROOM = 50  # a cell may take that many times the recipe's steps before its budget ends it
 
 
@@ -35,6 +40,7 @@ def comparison(
     *,
     tokens: int | None = None,
     best_of: int = 8,
+    sft: bool = True,
     name: str = "compare",
     run: RunFolder | None = None,
 ) -> dict[str, Any]:
@@ -46,6 +52,7 @@ def comparison(
         seeds: runs of each.
         tokens: policy tokens, sampled and trained on, of each run; None for `policy_tokens` of the recipe's own tuning.
         best_of: samples a prompt of the row that tunes nothing.
+        sft: put SFT on the data's own answers beside, where they have any.
         run: a run of this recipe, whose finished stages are taken as they are.
 
     Raises:
@@ -60,24 +67,23 @@ def comparison(
         raise InputError(f"recipe {recipe['name']!r} has no stage of kind {missing}", "give one that has both")
     if len(set(algorithms)) < len(algorithms) or not algorithms:
         raise InputError(f"algorithms {list(algorithms)} are none, or one of them twice", "name each once")
-    for algorithm in algorithms:
-        source = getattr(registry.load("algorithms", algorithm), "SOURCE", "rollouts")
-        if source != "rollouts":
-            raise InputError(
-                f"algorithm {algorithm} learns from {source}, which the recipe's tuning does not have",
-                "compare algorithms that learn from rollouts",
-            )
     base = stages[tuning]
+    answers = _answers(base, stages)
+    for algorithm in algorithms:
+        _require_comparable(algorithm, rows=answers is not None)
+    if sft and BESIDE not in algorithms and answers is not False:
+        algorithms = [*algorithms, BESIDE]
     kept = _ancestors(stages, [tuning])
     found = {name: _entry(stages[name], stages, run) for name in kept if _from_run(name, run) is None}
     budget = tokens or policy_tokens(base["options"])
+    feeds = _inputs(base, stages, run)
     cells = {
-        f"{_label(algorithm)}-s{seed}": _cell(base, algorithm, seed, budget, _inputs(base, stages, run))
+        f"{_label(algorithm)}-s{seed}": _cell(base, algorithm, seed, budget, feeds)
         for algorithm in algorithms
         for seed in range(seeds)
     }
     found |= cells
-    found["evaluate"] = _evaluation(stages[evaluating], base, list(cells), best_of, _inputs(base, stages, run))
+    found["evaluate"] = _evaluation(stages[evaluating], base, list(cells), best_of, feeds, answers is not None)
     found["compare"] = {
         "kind": "compare",
         "inputs": {"evaluation": "evaluate", **{cell: cell for cell in cells}},
@@ -96,6 +102,7 @@ def compared(
     *,
     tokens: int | None = None,
     best_of: int = 8,
+    sft: bool = True,
 ) -> dict[str, Any]:
     """The comparison of a recipe's name or file, or of a run that has ended, with options over it.
 
@@ -105,7 +112,7 @@ def compared(
     from penchant import api
 
     folder = Path(recipe)
-    known = {"tokens": tokens, "best_of": best_of}
+    known = {"tokens": tokens, "best_of": best_of, "sft": sft}
     if (written := RunFolder(folder).recipe()) is not None:
         if settings:
             raise InputError("a run's options are settled", "give its recipe instead of its folder", file=folder)
@@ -115,6 +122,36 @@ def compared(
     whole = {"name": found.name, **found.identity()}
     made = comparison(whole, algorithms, seeds, name=f"{found.name}-compare", **known)  # type: ignore[arg-type]
     return made | ({"run_dir": found.run_dir} if found.run_dir else {})
+
+
+def _answers(tuning: Mapping[str, Any], stages: Mapping[str, Any]) -> bool | None:
+    """Whether rows that a tuning learns from have answers; None where it learns from documents."""
+    feeder = tuning["inputs"].get("data")
+    if (stage := stages.get(feeder)) is not None:
+        if stage["kind"] != "examples":
+            return None
+        options, made = stage["options"], ("completion", "chosen")
+        given = options["path"] if isinstance(options["path"], str) else options["path"][0]
+        return any(n in options["templates"] or n in options["columns"] for n in made) or peek(given) not in (
+            None,
+            "prompt_only",
+        )
+    summary = read_json(Path(str(feeder)) / "summary.json")
+    return summary.get("format") != "prompt_only" if is_examples(summary) else None
+
+
+def _require_comparable(algorithm: str, rows: bool) -> None:
+    """Refuse an algorithm that gives no policy, or that the data cannot feed."""
+    source = getattr(registry.load("algorithms", algorithm), "SOURCE", "rollouts")
+    if source in _NO_POLICY:
+        raise InputError(
+            f"algorithm {algorithm} gives no model that writes text", "compare those that do: grpo, rloo, ppo, dpo, sft"
+        )
+    if source not in ("rollouts", "examples") and not rows:
+        raise InputError(
+            f"algorithm {algorithm} learns from rows of {source}, and the recipe's tuning has documents",
+            "compare those that learn from rollouts (grpo, rloo, ppo ...) and sft",
+        )
 
 
 def _label(algorithm: str) -> str:
@@ -152,15 +189,27 @@ def _cell(base: Mapping[str, Any], algorithm: str, seed: int, budget: int, input
     options = copy.deepcopy(base["options"])
     if algorithm != options["algorithm"]:
         options["algorithm_options"] = {}
+    if algorithm == BESIDE:  # of documents its rows are a prompt and a completion; rows have a max_length of their own
+        options["max_length"] = max(options["max_length"], options["prompt_tokens"] + options["max_completion_length"])
     options |= {"algorithm": algorithm, "seed": seed, "token_budget": budget, "steps": options["steps"] * _ROOM}
     return {**options, "kind": "tune", "inputs": dict(inputs), "threads": base["threads"]}
 
 
 def _evaluation(
-    stage: Mapping[str, Any], base: Mapping[str, Any], cells: Sequence[str], best_of: int, inputs: Mapping[str, str]
+    stage: Mapping[str, Any],
+    base: Mapping[str, Any],
+    cells: Sequence[str],
+    best_of: int,
+    inputs: Mapping[str, str],
+    rows: bool,
 ) -> dict[str, Any]:
-    ask = base["options"]["ask"]
+    """The recipe's evaluation of the start and of all cells; of rows, by the rewards that they are tuned by."""
+    ask = None if rows else base["options"]["ask"]
     options = copy.deepcopy(stage["options"])
+    if rows:
+        own = options["task"] if options["task"]["name"] == "answer" else {"name": "answer", "metrics": _BESIDE_REWARDS}
+        rewards = [{k: v for k, v in entry.items() if k not in KEYS} for entry in base["options"]["rewards"]]
+        options["task"] = {"rewards": rewards, "combine": base["options"]["combine"], **own}
     options["models"] = {START: {"model": START, "ask": ask}} | {c: {"model": c, "ask": ask} for c in cells}
     options |= {
         "best_of": {f"{BEST_OF}_{best_of}": {"of": START, "n": best_of}},

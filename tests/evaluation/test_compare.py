@@ -1,9 +1,14 @@
 """The comparison of algorithms: intervals over seeds and files, noise called noise, and the whole command."""
 
 import json
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "algorithms"))
+import toy
 
 from penchant import api
 from penchant.comparing import compared, comparison, policy_tokens
@@ -61,28 +66,32 @@ def test_what_cannot_be_compared_is_refused():
         comparison(whole, ["grpo", "grpo"], 1)
     with pytest.raises(InputError, match="did you mean 'rloo'"):
         comparison(whole, ["rlo"], 1)
+    with pytest.raises(InputError, match="no model that writes text"):
+        comparison(whole, ["reward_model"], 1)
+    with pytest.raises(InputError, match="learns from rows of pairs, and the recipe's tuning has documents"):
+        comparison(whole, ["dpo"], 1)
     whole["stages"].pop("evaluate")
     with pytest.raises(InputError, match="no stage of kind evaluate"):
         comparison(whole, ["grpo"], 1)
 
 
 def test_smoke(tmp_path):
-    """Two algorithms and two seeds share their start, spend the same budget, and a second call does nothing again."""
+    """GRPO, and SFT beside it, share their start over two seeds, spend the same budget, and are not run again."""
     tokens = 400
-    given = compared("smoke", ["prepare.max_documents=20"], ["grpo", "reinforce"], 2, tokens=tokens, best_of=2)
+    given = compared("smoke", ["prepare.max_documents=20"], ["grpo"], 2, tokens=tokens, best_of=2)
     run = execute(api.resolved({**given, "run_dir": str(tmp_path / "run")}))
     found = json.loads((run.stage("compare") / "compare.json").read_text())
-    assert set(found["algorithms"]) == {"grpo", "reinforce", "start", "best_of_2"}
-    for name in ("grpo", "reinforce"):
+    assert set(found["algorithms"]) == {"grpo", "sft", "start", "best_of_2"}
+    for name in ("grpo", "sft"):
         one = found["algorithms"][name]
         assert tokens <= one["policy_tokens"] < tokens + 2 * 8 * 16
         assert one["policy_tokens"] == one["sampled_tokens"] + one["trained_tokens"]
-        assert one["reference_tokens"] == one["trained_tokens"]
+        assert one["reference_tokens"] == (one["trained_tokens"] if name == "grpo" else 0)
         assert one["peak_memory_mb"] > 100
         assert len(one["measures"]["reward"]["seeds"]) == 2
-        assert one["kl"] is not None
-    assert found["verdict"]["take"] in ("grpo", "reinforce")
-    assert {(row["a"], row["b"]) for row in found["paired"]} >= {("grpo", "reinforce"), ("start", "grpo")}
+        assert (one["kl"] is None) == (name == "sft")
+    assert found["verdict"]["take"] in ("grpo", "sft")
+    assert {(row["a"], row["b"]) for row in found["paired"]} >= {("grpo", "sft"), ("start", "sft")}
     page = (run.stage("compare") / "compare.html").read_text()
     assert found["verdict"]["why"] in page.replace("&#39;", "'")
     assert page.count("<svg") >= 2
@@ -93,6 +102,59 @@ def test_smoke(tmp_path):
     execute(api.resolved({**given, "run_dir": str(tmp_path / "run")}))
     assert times == {p: p.stat().st_mtime_ns for p in run.path.rglob("done.json")}
     assert before == {name: run.done(name)["fingerprint"] for name in before}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """A recipe that tunes on rows of preferences, and its folder."""
+    root = tmp_path_factory.mktemp("rows")
+    pairs = [
+        {"prompt": f"def f{i}(x):\n", "chosen": "return x", "rejected": "x = 1; y = 2", "answer": "return x"}
+        for i in range(60)
+    ]
+    (root / "rows.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    (root / "model").mkdir()
+    model = toy.folders(root / "model") / "model"
+    rewards = [{"name": "rouge"}, {"name": "length", "high": 12, "weight": 0.5, "workers": 1}]
+    small = {"steps": 2, "batch_size": 8, "num_generations": 4, "prompt_tokens": 24, "max_completion_length": 8}
+    stages = {
+        "data": {"kind": "examples", "path": str(root / "rows.jsonl"), "fractions": [0.6, 0.2, 0.2]},
+        "tuned": {"kind": "tune", "inputs": {"data": "data", "model": str(model)}, "rewards": rewards, "combine": "sum",
+                  "algorithm": "grpo", "ask": None, "max_length": 60, "max_clipped_ratio": 1.0, **small},
+        "evaluate": {"kind": "evaluate", "inputs": {"data": "data", "tuned": "tuned"}, "prompts": 8, "bootstrap": 50,
+                     "models": {"tuned": {"model": "tuned"}}, "max_new_tokens": 8, "prompt_tokens": 24},
+    }  # fmt: skip
+    return root, {"name": "rows", "stages": stages}
+
+
+def whole_of(recipe):
+    found = api.resolved(recipe)
+    return {"name": found.name, **found.identity()}
+
+
+def test_rows_are_judged_by_the_rewards_that_they_are_tuned_by(rows):
+    made = comparison(whole_of(rows[1]), ["grpo", "dpo"], 1)["stages"]
+    assert [name for name in made if made[name]["kind"] == "tune"] == ["grpo-s0", "dpo-s0", "sft-s0"]
+    task = made["evaluate"]["task"]
+    assert task["name"] == "answer" and task["combine"] == "sum" and task["metrics"] == ["exact_match", "token_f1"]
+    assert task["rewards"] == [{"name": "rouge"}, {"name": "length", "high": 12, "weight": 0.5}]
+    assert all(model["ask"] is None for model in made["evaluate"]["models"].values())
+    alone = comparison(whole_of(rows[1]), ["grpo"], 1, sft=False)["stages"]
+    assert [name for name in alone if alone[name]["kind"] == "tune"] == ["grpo-s0"]
+
+
+@pytest.mark.slow
+def test_algorithms_of_rows_beside_those_that_sample(rows):
+    given = comparison(whole_of(rows[1]), ["grpo", "dpo"], 1, tokens=300, best_of=2)
+    run = execute(api.resolved({**given, "run_dir": str(rows[0] / "run")}))
+    found = json.loads((run.stage("compare") / "compare.json").read_text())
+    assert set(found["algorithms"]) == {"grpo", "dpo", "sft", "start", "best_of_2"}
+    assert found["independent"] == "exact_match"
+    for name in ("grpo", "dpo", "sft"):
+        one = found["algorithms"][name]
+        assert one["policy_tokens"] >= 300
+        assert (one["sampled_tokens"] > 0) == (name == "grpo")
+        assert 0 <= one["measures"]["reward"]["value"] <= 1.5
 
 
 def test_the_budget_is_the_recipes_own_at_half_length():

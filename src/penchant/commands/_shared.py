@@ -176,24 +176,23 @@ def _show_result(run: RunFolder, recipe: Recipe, as_json: bool) -> None:
     console.data(str(run.path))
 
 
-def go_stage(kind: str, words: Sequence[str] | None, **flags: Any) -> None:
-    """A command of one stage: of a recipe up to the stages of this kind, or alone."""
+def go_stage(kind: str, words: Sequence[str] | None, **flags: Any) -> RunFolder | None:
+    """A command of one stage: of a recipe up to the stages of this kind, or alone; the run, where there is one."""
     from penchant import api
     from penchant.errors import InputError
 
     name, settings = split_words(words)
     if name is None:
-        go(api.single(kind, settings), [kind, *settings], **flags)
-        return
+        return go(api.single(kind, settings), [kind, *settings], **flags)
     recipe = api.resolved(name, settings)
     only = [stage.name for stage in recipe.stages.values() if stage.kind == kind]
     if not only:
         raise InputError(f"recipe {name!r} has no stage of kind {kind}", "see --print-config")
-    go(recipe, [kind, name, *settings], only=only, **flags)
+    return go(recipe, [kind, name, *settings], only=only, **flags)
 
 
-def stage_command(kind: str, text: str | None) -> Callable[..., None]:
-    """The command of one stage that has no flags of its own; `text` is its help."""
+def stage_command(kind: str, text: str | None, show: Callable[[RunFolder], None] | None = None) -> Callable[..., None]:
+    """The command of one stage that has no flags of its own; `text` is its help, `show` prints what came of it."""
 
     def command(
         words: Words = None,
@@ -202,7 +201,9 @@ def stage_command(kind: str, text: str | None) -> Callable[..., None]:
         print_config: Config = False,
         as_json: AsJson = False,
     ) -> None:
-        go_stage(kind, words, redo=again, dry_run=dry_run, print_config=print_config, as_json=as_json)
+        run = go_stage(kind, words, redo=again, dry_run=dry_run, print_config=print_config, as_json=as_json)
+        if run is not None and show is not None and not as_json:
+            show(run)
 
     command.__doc__ = text
     return command

@@ -28,6 +28,8 @@ Tokens = Annotated[
 ]
 BestOf = Annotated[int, typer.Option("--best-of", min=2, help="Samples a prompt of the row that tunes nothing.")]
 
+Sft = Annotated[bool, typer.Option("--sft/--no-sft", help="SFT on the data's own answers beside.")]
+
 
 def command(
     recipe: Recipe,
@@ -36,6 +38,7 @@ def command(
     seeds: Seeds = 3,
     tokens: Tokens = None,
     best_of: BestOf = 8,
+    sft: Sft = True,
     again: Again = None,
     dry_run: DryRun = False,
     print_config: Config = False,
@@ -43,9 +46,10 @@ def command(
 ) -> None:
     """Tune with several algorithms from the same start, and say which to use.
 
-    All get the same budget of policy tokens (sampled and trained on). The start itself and the best of several of its
-    samples stand beside. Earlier stages are run once; given a finished run, they are taken from it. It can be stopped
-    and goes on. The last line says which algorithm to take, or that the difference is noise; compare.html shows why.
+    All get the same budget of policy tokens (sampled and trained on). The start itself, the best of several of its
+    samples and SFT on the data's own answers stand beside. Earlier stages are run once; given a finished run, they are
+    taken from it. It can be stopped and goes on. The last line says which algorithm to take, or that the difference is
+    noise; compare.html shows why.
 
     \b
     Examples:
@@ -57,10 +61,11 @@ def command(
     from penchant.comparing import compared
 
     names = [name.strip() for name in algorithms.split(",") if name.strip()]
-    found = compared(recipe, settings or (), names, seeds, tokens=tokens, best_of=best_of)
+    found = compared(recipe, settings or (), names, seeds, tokens=tokens, best_of=best_of, sft=sft)
     words = ["compare", recipe, *(settings or []), "--algorithms", algorithms, "--seeds", str(seeds)]
     words += [] if tokens is None else ["--tokens", str(tokens)]
     words += [] if best_of == 8 else ["--best-of", str(best_of)]
+    words += [] if sft else ["--no-sft"]
     run = go(api.resolved(found), words, redo=again, dry_run=dry_run, print_config=print_config, as_json=as_json)
     if run is not None and not as_json:
         from penchant.commands._compared import show

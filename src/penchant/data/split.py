@@ -42,26 +42,29 @@ def split(groups: Sequence[str], fractions: tuple[float, float, float] = (0.88, 
     """The part of each row: "train", "validation" or "test"; rows of a group stay together.
 
     Test is the lowest part of the line, validation the next. Where chance leaves one of them empty (few groups), it
-    gets the group that lies nearest; that is the one case in which adding files can move a group.
+    gets the group that lies nearest; that is the one case in which adding files can move a group. A part whose fraction
+    is 0 stays empty.
 
     Args:
         groups: the group of each row (its source, or a column's value).
         fractions: shares of train, validation, test; at most 1 together, the rest goes to train.
 
     Raises:
-        DataRejected: fewer than 3 groups: no three parts can be had.
+        DataRejected: fewer groups than parts (3, where none has a fraction of 0).
     """
     places = sorted((position(g), g) for g in set(groups))
-    if len(places) < 3:
+    _, validation, test = fractions
+    shares = {"test": test, "train": 1 - validation - test, "validation": validation}
+    asked = [name for name, share in shares.items() if share > 1e-9]
+    if len(places) < len(asked):
         raise DataRejected(
             f"only {len(places)} group(s) of rows, too few for train, validation and test",
             "give at least 3 files or rows (a .txt or .md is one row: cut a long one into files, with"
             " `split -l 1000 --additional-suffix=.txt`, or into rows of a .jsonl), or another data.group_column",
         )
-    _, validation, test = fractions
     parts = {g: "test" if p < test else "validation" if p < test + validation else "train" for p, g in places}
     for wanted, order in (("test", places), ("train", places[::-1]), ("validation", places)):
-        if wanted not in parts.values():
+        if wanted in asked and wanted not in parts.values():
             held = list(parts.values())
             parts[next(g for _, g in order if held.count(parts[g]) > 1)] = wanted
     return [parts[g] for g in groups]

@@ -39,7 +39,7 @@ def single_recipe(kind: str, inputs: Mapping[str, str], alone: bool = False) -> 
             if role == "model" and any(name.startswith("model.") for name in inputs):
                 continue
             raise InputError(f"penchant {kind} needs {role}", f"give {role}=FOLDER")
-        roles[role] = _fill(role, inputs.get(role), stages, roles, rows=kind == "tune")
+        roles[role] = _fill(role, inputs.get(role), stages, roles, kind)
     for name, folder in inputs.items():
         if name.startswith("model."):
             roles[name.removeprefix("model.")] = str(published(Path(folder)).resolve())
@@ -49,12 +49,9 @@ def single_recipe(kind: str, inputs: Mapping[str, str], alone: bool = False) -> 
     return {"name": kind, "stages": stages}
 
 
-def _fill(role: str, given: str | None, stages: dict[str, Any], roles: Mapping[str, str], rows: bool) -> str:
-    """The stage or folder that fills a role; adds the stages that make it from raw files.
-
-    Args:
-        rows: files may hold rows of prompts and answers instead of texts.
-    """
+def _fill(role: str, given: str | None, stages: dict[str, Any], roles: Mapping[str, str], kind: str) -> str:
+    """The stage or folder that fills a role of a stage of a kind; adds the stages that make it from raw files."""
+    rows = kind in ("tune", "evaluate")  # files may hold rows of prompts and answers instead of texts
     if given is None:  # a tokenizer, learned from the data
         stages["tokenizer"] = {"kind": "tokenizer", "inputs": {"data": roles["data"]}}
         return "tokenizer"
@@ -69,6 +66,8 @@ def _fill(role: str, given: str | None, stages: dict[str, Any], roles: Mapping[s
     if role == "data" and not (path / "train.parquet").is_file():
         maker = "examples" if rows and peek(given) is not None else "prepare"
         stages[maker] = {"kind": maker, "path": given}
+        if maker == "examples" and kind == "evaluate":  # a file of rows to measure on: all of it, no training
+            stages[maker]["fractions"] = [0.0, 0.0, 1.0]
         return maker
     if not path.is_dir():
         raise InputError("no such folder", f"give {role}= the folder of a finished stage or run", file=path)

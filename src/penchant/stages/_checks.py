@@ -145,7 +145,9 @@ def evaluate_check(options: evaluate.Options, inputs: Inputs) -> Iterator[Compla
             roles = [role for role in inputs if role != "data"]
             yield f"models.{name}.model", f"it is no input of the stage; there are {', '.join(roles) or 'none'}"
             continue
-        if row.ask is not None:
+        if row.ask is not None and rows_of(inputs.get("data")):
+            yield f"models.{name}.ask", "the data are rows, without control tokens; set it to null"
+        elif row.ask is not None:
             yield from _asked(f"models.{name}.ask", row.ask, model)
             yield from _scored(options, inputs, segment_of(model))
         yield from _fits(options.prompt_tokens, "max_new_tokens", options.max_new_tokens, model)

@@ -23,6 +23,7 @@ from penchant.files import read_json, stable_hash, writing
 from penchant.metrics.calibration import brier, expected_calibration_error
 from penchant.models.quantities import quantities
 from penchant.records import Example
+from penchant.stages._continuations import continuations
 from penchant.stages._preflight import show_rows
 from penchant.stages._work import Made, Work
 from penchant.stages.tune import Options
@@ -103,6 +104,8 @@ def _told(left: Mapping[str, int]) -> str:
 def _check_format(data: Path, source: str, algorithm: str) -> None:
     summary = read_json(data / "summary.json")
     there = summary.get("format") if is_examples(summary) else "documents"
+    if there == "documents" and source == "examples":
+        return
     if there not in _TAKES[source]:
         raise InputError(
             f"{algorithm} learns from {' or '.join(_TAKES[source])} rows, and the data are {there}",
@@ -197,6 +200,8 @@ def _encoded(work: Work, template: Template, path: Path, source: str) -> tuple[l
     Raises:
         DataRejected: most rows do not fit.
     """
+    if not is_examples(read_json(path.parent / "summary.json")):
+        return continuations(work, path)
     items: list[Item] = []
     left: Counter[str] = Counter()
     examples: list[Example] = read_examples(path)

@@ -84,7 +84,7 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     for part, examples in by_part.items():
         write_examples(context.folder / f"{part}.parquet", examples)
     kind = next(iter(found.formats))
-    columns = sorted({name for example in by_part["train"] for name in example.columns})
+    columns = sorted({name for examples in by_part.values() for example in examples for name in example.columns})
     summary = {
         "kind": "examples",
         "format": kind,
