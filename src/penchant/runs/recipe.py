@@ -268,7 +268,7 @@ class _Draft:
         options, origins = resolve(self.modules[name].Options, rest, f"{name}.", _OWN)
         threads: int | str = "auto"
         inputs: dict[str, str] = {}
-        for given in own:
+        for given in {given.key: given for given in own}.values():  # the last word on each
             origins[f"{name}.{given.name}"] = given.origin
             if given.key == ("threads",):
                 threads = given.value
