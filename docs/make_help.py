@@ -7,15 +7,28 @@ import subprocess
 import sys
 from pathlib import Path
 
+import typer
+
 from penchant import registry
 
 PAGE = Path(__file__).parent / "help.md"
 
 
+def _commands() -> list[list[str]]:
+    """The words of every command, and of those within a command of commands."""
+    found = []
+    for name in registry.names("commands"):
+        found.append([name])
+        command = registry.load("commands", name).command
+        if isinstance(command, typer.Typer):
+            found += [[name, str(one.name or one.callback.__name__)] for one in command.registered_commands]
+    return found
+
+
 def text() -> str:
     """The page, as it should be."""
     parts = ["# What the commands say of themselves\n\nMade by `make docs` from `--help`; do not edit.\n"]
-    for words in [[], *([name] for name in registry.names("commands"))]:
+    for words in [[], *_commands()]:
         title = " ".join(["penchant", *words, "--help"])
         environment = {**os.environ, "COLUMNS": "100", "TERMINAL_WIDTH": "100", "NO_COLOR": "1"}
         said = subprocess.run(

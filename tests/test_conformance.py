@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from pydantic import BaseModel
 
 from penchant import registry
@@ -21,6 +22,7 @@ from penchant.models.heads import add_heads
 from penchant.models.quantities import quantities
 from penchant.records import Document, Segment
 from penchant.runs.recipe import load_recipe
+from penchant.signals._linear import fit
 from penchant.stages.tune import source_of
 from penchant.text.tokenizer import Tokenizer
 
@@ -99,18 +101,25 @@ def test_stages(name):
 
 
 @pytest.mark.parametrize("name", registry.names("signals"))
-def test_signals_score_every_segment(name):
+def test_signals_score_every_segment(name, tmp_path):
     """One finite float a segment, inside the range that the signal states, for each language that it serves."""
     module = registry.load("signals", name)
+    needed = {}
+    if name == "classifier":
+        fit(["good day", "bad day"] * 2, np.eye(2)[[0, 1] * 2], ("x", "y"), 1.0).save(tmp_path)
+        needed = {"model": str(tmp_path)}
+    if name == "knowledge":
+        (tmp_path / "facts.tsv").write_text("a\tb\tc\n")
+        needed = {"graph": str(tmp_path / "facts.tsv")}
     low, high = module.RANGE
     assert isinstance(module.REMOTE, bool)
-    score = module.build(module.Options(), Context())
+    score = module.build(module.Options(**needed), Context())
     languages = TEXTS if module.LANGUAGES == "any" else [one for one in TEXTS if one in module.LANGUAGES]
     assert module.LANGUAGES == "any" or isinstance(module.LANGUAGES, list | tuple)
     for language in languages:
         lines = TEXTS[language].splitlines(keepends=True)
         starts = [sum(map(len, lines[:i])) for i in range(len(lines))]
-        found = score([Segment(line, start) for line, start in zip(lines, starts, strict=True)])
+        found = score([Segment(line, start, {"probability": 0.5}) for line, start in zip(lines, starts, strict=True)])
         assert len(found) == len(lines)
         assert all(math.isfinite(x) for x in found)
         assert all((low is None or x >= low) and (high is None or x <= high) for x in found)
@@ -236,5 +245,7 @@ def test_recipes_load(name):
 
 @pytest.mark.parametrize("name", registry.names("commands"))
 def test_commands_show_examples(name):
-    """A command's help shows how to call it."""
-    assert f"penchant {name}" in (registry.load("commands", name).command.__doc__ or "")
+    """A command's help shows how to call it; of a command of commands each one's."""
+    command = registry.load("commands", name).command
+    for one in [c.callback for c in command.registered_commands] if isinstance(command, typer.Typer) else [command]:
+        assert f"penchant {name}" in (one.__doc__ or "")

@@ -29,6 +29,8 @@ class _Commands(TyperGroup):
         if cmd_name not in registry.names("commands"):
             return None
         module = registry.load("commands", cmd_name)
+        if isinstance(module.command, typer.Typer):  # a command of commands
+            return typer.main.get_command(module.command)
         one = typer.Typer(add_completion=False, rich_markup_mode=None)
         one.command(name=cmd_name, context_settings=_SETTINGS)(module.command)
         return typer.main.get_command(one)

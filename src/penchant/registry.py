@@ -30,6 +30,7 @@ KINDS = {
     "algorithms": ".py",
     "environments": ".py",
     "metrics": ".py",
+    "raters": ".py",
     "stages": ".py",
     "commands": ".py",
 }

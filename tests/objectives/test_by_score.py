@@ -108,3 +108,21 @@ def test_filtering_leaves_out_documents_by_their_mean(tokenizer):
     assert tokenizer.decode(kept.ids.tolist()) == TEXT
     with pytest.raises(InputError, match="neither a number nor a quantile"):
         made("filtering", Context(tokenizer=tokenizer, data=data), least="q0.9")
+
+
+def test_soft_labels_are_drawn_with_their_probability():
+    """Over many documents the share of good tokens is the probability; held-out text goes by the threshold."""
+    tokenizer = Tokenizer.train(["abc abd"], 270)
+    documents = [Document(str(i), "ab\ncd\n", (3, 6), {"p": (0.8, 0.1)}) for i in range(2000)]
+    options = {"signal": "p", "threshold": 0.5, "drop": 0.0, "soft": True}
+    objective = made("conditional", Context(0, tokenizer), **options)
+    good = tokenizer.control_ids["good"]
+    first = [objective.transform(d, n, False) for n, d in enumerate(documents)]
+    said = np.array([[i == good for i in e.ids[e.control]] for e in first])
+    np.testing.assert_allclose(said.mean(0), [0.8, 0.1], atol=0.03)
+    again = objective.transform(documents[7], 7, False)
+    np.testing.assert_array_equal(again.ids, first[7].ids)
+    held = objective.transform(documents[0], 0, True)
+    assert [i == good for i in held.ids[held.control]] == [True, False]
+    with pytest.raises(InputError, match=r"soft needs probabilities, and signal p gave -1 to 0.5"):
+        objective.transform(Document("x", "ab\ncd\n", (3, 6), {"p": (-1.0, 0.5)}), 0, False)

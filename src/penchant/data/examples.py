@@ -20,7 +20,7 @@ from penchant.errors import InputError
 from penchant.files import writing
 from penchant.records import Example
 
-__all__ = ["Rows", "is_examples", "peek", "read_examples", "read_rows", "write_examples"]
+__all__ = ["Rows", "is_examples", "peek", "raw_rows", "read_examples", "read_rows", "write_examples"]
 
 LIMIT = 10_000_000  # bytes of a row
 
@@ -44,7 +44,7 @@ def _open(path: Path) -> IO[bytes]:
     return gzip.open(path, "rb") if path.name.lower().endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
 
 
-def _raw(path: str | Sequence[str]) -> Iterator[tuple[str, Path, int, Any]]:
+def raw_rows(path: str | Sequence[str]) -> Iterator[tuple[str, Path, int, Any]]:
     """(file's name, path, row from 1, columns or Bad) of every row."""
     for source in find(path).sources:
         if source.kind == "text":
@@ -67,7 +67,7 @@ def read_rows(path: str | Sequence[str], prepare: Any = None) -> Rows:
         InputError: a path does not exist, or a file holds no rows.
     """
     found = Rows()
-    for name, _, number, row in _raw(path):
+    for name, _, number, row in raw_rows(path):
         source = f"{name}#{number}"
         try:
             if isinstance(row, tables.Bad):
@@ -88,7 +88,7 @@ def peek(path: str) -> str | None:
     A row that has the columns of a format and cannot be used (equal answers, an empty prompt) has `unusable`.
     """
     try:
-        for count, (_, _, _, row) in enumerate(_raw(path)):
+        for count, (_, _, _, row) in enumerate(raw_rows(path)):
             if count == 20:
                 return None
             if not isinstance(row, tables.Bad):

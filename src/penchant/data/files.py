@@ -27,6 +27,7 @@ _ENDINGS = {
     ".rst": "text",
     ".jsonl": "jsonl",
     ".csv": "csv",
+    ".tsv": "tsv",
     ".parquet": "parquet",
     ".arrow": "arrow",
     ".warc": "warc",
@@ -37,11 +38,12 @@ _PACKINGS = {
     "text": ("", ".gz", ".zst"),
     "jsonl": ("", ".gz", ".zst"),
     "csv": ("", ".gz", ".zst"),
+    "tsv": ("", ".gz", ".zst"),
     "warc": ("", ".gz"),
 }
 _KINDS = (
-    ".txt .md .rst .jsonl .csv or source code (also with .gz or .zst), .parquet, .warc .wet (also with .gz), .mbox,"
-    " or a saved Hugging Face dataset"
+    ".txt .md .rst .jsonl .csv .tsv or source code (also with .gz or .zst), .parquet, .warc .wet (also with .gz),"
+    " .mbox, or a saved Hugging Face dataset"
 )
 
 # Generated tables, other people's packages, and tests: they would drown what people wrote.
@@ -54,7 +56,7 @@ _LEFT_OUT_FILES = {"stringprep.py", "html/entities.py"}
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file to read, the name it goes by, and how to read it: text, jsonl, csv, parquet, arrow, warc or mbox."""
+    """A file to read, the name it goes by, and how to read it: text, jsonl, csv, tsv, parquet, arrow, warc or mbox."""
 
     path: Path
     name: str

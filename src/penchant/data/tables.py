@@ -81,11 +81,11 @@ def _excerpt(text: str) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def _csv(path: Path, opener: Open, limit: int, encodings: Counter[str]) -> Rows:
+def _csv(path: Path, opener: Open, limit: int, encodings: Counter[str], **dialect: Any) -> Rows:
     """CSV with a header line; each line is decoded by itself, rows are counted without the header."""
     csv.field_size_limit(max(2 * limit, 1 << 17))
     with opener(path) as handle:
-        reader = csv.reader(_decoded(handle, encodings), strict=True)
+        reader = csv.reader(_decoded(handle, encodings), strict=True, **dialect)
         header: list[str] | None = None
         number = 0
         while True:
@@ -106,6 +106,11 @@ def _csv(path: Path, opener: Open, limit: int, encodings: Counter[str]) -> Rows:
                     yield number, Bad("broken row", f"{len(fields)} fields where the header has {len(header)}")
                 else:
                     yield number, dict(zip(header, fields, strict=True))
+
+
+def _tsv(path: Path, opener: Open, limit: int, encodings: Counter[str]) -> Rows:
+    """The same with tabs between; quotation marks are text."""
+    return _csv(path, opener, limit, encodings, delimiter="\t", quoting=csv.QUOTE_NONE)
 
 
 def _decoded(handle: IO[bytes], encodings: Counter[str]) -> Iterator[str]:
@@ -150,6 +155,7 @@ def _batches(batches: Iterator[pa.RecordBatch]) -> Rows:
 READERS: dict[str, Callable[[Path, Open, int, Counter[str]], Rows]] = {
     "jsonl": _json_lines,
     "csv": _csv,
+    "tsv": _tsv,
     "parquet": _parquet,
     "arrow": _arrow,
 }

@@ -11,10 +11,11 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from penchant.contracts import Context
+from penchant.errors import InputError
 from penchant.objectives.mle import Mle
 from penchant.records import Document, Encoded
 from penchant.runtime.random import stream
-from penchant.text.control import BAD, GOOD, encode_document, labels, resolve_threshold
+from penchant.text.control import BAD, GOOD, encode_document, labels, resolve_threshold, scores_of
 
 __all__ = ["Conditional", "Options", "build"]
 
@@ -25,6 +26,11 @@ class Options(BaseModel, extra="forbid"):
     signal: str = Field("style", description="whose scores say what is good")
     threshold: float | str = Field(0.0, description="score from which a segment is good; median, or qX")
     drop: float = Field(0.05, ge=0, le=1, description="share of control tokens left out")
+    soft: bool = Field(
+        False,
+        description="scores are probabilities of being good (raters'): tokens are drawn with them, once for each "
+        "segment; held-out text goes by the threshold",
+    )
 
 
 class Conditional(Mle):
@@ -38,6 +44,17 @@ class Conditional(Mle):
     def transform(self, document: Document, number: int, heldout: bool) -> Encoded:
         """The document's tokens, each segment led by its label's; none is left out of held-out text."""
         marks = labels(document, self.options.signal, self.threshold)
+        if self.options.soft and not heldout:
+            chances = scores_of(document, self.options.signal)
+            if not all(0 <= p <= 1 for p in chances):
+                span = f"{min(chances):g} to {max(chances):g}"
+                raise InputError(
+                    f"soft needs probabilities, and signal {self.options.signal} gave {span}",
+                    "name a signal of probabilities, or leave soft out",
+                    file=document.source,
+                )
+            drawn = stream(self.context.seed, "soft labels", number).random(len(chances))
+            marks = [GOOD if u < p else BAD for u, p in zip(drawn, chances, strict=True)]
         ids, control = encode_document(document, self.context.tokenizer, marks)
         if heldout or not self.options.drop:
             return Encoded(ids, control)
