@@ -73,9 +73,14 @@ def prepare(path: str | Path | Sequence[str | Path], *, run_dir: str | Path | No
     return _execute("prepare", {"path": paths}, run_dir, options)
 
 
-def pretrain(data: Any, *, tokenizer: Any = None, run_dir: str | Path | None = None, **options: Any) -> RunFolder:
-    """Train a model from scratch on prepared data (a folder, or what `prepare` returned) or on raw files."""
-    inputs = {"data": data} | ({} if tokenizer is None else {"tokenizer": tokenizer})
+def pretrain(
+    data: Any, *, tokenizer: Any = None, base: Any = None, run_dir: str | Path | None = None, **options: Any
+) -> RunFolder:
+    """Train a model on prepared data (a folder, or what `prepare` returned) or on raw files; from scratch, or from an
+    existing model (`base`).
+    """
+    given = {"tokenizer": tokenizer, "base": base}
+    inputs = {"data": data} | {role: folder for role, folder in given.items() if folder is not None}
     return _execute("pretrain", inputs, run_dir, options)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from penchant import registry
 from penchant.contracts import Context
+from penchant.errors import InputError
 from penchant.models.decoder import Decoder
 from penchant.models.gguf import find_gguf
 from penchant.models.heads import load_heads
@@ -18,7 +20,9 @@ from penchant.models.quantities import sequence_logprobs
 from penchant.records import Segment
 from penchant.runs.layout import published
 from penchant.sampling.engine import generate
+from penchant.sampling.guided import generate_guided
 from penchant.text.conditioning import Conditioning
+from penchant.text.profile import attributes_of
 from penchant.text.tokenizer import Tokenizer
 
 __all__ = ["Policy", "load"]
@@ -36,9 +40,11 @@ class Policy:
         self.model, self.tokenizer, self.folder = model, tokenizer, folder
         self.layout = Conditioning.load(folder, tokenizer)
 
-    def _prompt(self, text: str, ask: str | None) -> list[int]:
-        """Ids of a prompt; with `ask`, each segment is led by the control token, as in training."""
-        head = [self.tokenizer.eos_id]
+    def _prompt(self, text: str, ask: str | None, profile: Sequence[str] = ()) -> list[int]:
+        """Ids of a prompt, led by a profile's tokens; with `ask`, each segment is led by the control token, as in
+        training.
+        """
+        head = [self.tokenizer.eos_id, *(self.tokenizer.control_ids[name] for name in profile)]
         if ask is None:
             return head + self.tokenizer.encode(text)
         control = self.control(ask)
@@ -66,25 +72,36 @@ class Policy:
         ask: str | None = None,
         seed: int = 0,
         stop: Sequence[str] = (),
+        profile: Sequence[str] = (),
+        guidance: float | None = None,
         **options: Any,
     ) -> list[str]:
         """Sample `n` completions of each prompt; the texts come in the prompts' order, n in a row.
 
         Args:
             stop: strings that end a text; it is cut before the first of them.
+            profile: who is to be writing: `age=60+`, `interests=hiking` ..., of those that the model was trained with.
+            guidance: how strongly: 1 as the model has it, above 1 more so (away from the same without a profile).
             options: further ones of `sampling.Options`: min_p, repetition_penalty, min_new_tokens ...; unless given,
                 `q_weight` is that of the model's `penchant.json`.
             ask: a control token (`good`, `bad`) that leads each segment (line, sentence or document, as in training),
                 in the prompt and while sampling.
 
         Raises:
-            InputError: a prompt does not fit the context, an option is out of range, or there is no such control token.
+            InputError: a prompt does not fit the context, an option is out of range, there is no such control token or
+                profile, or guidance without one.
         """
         texts = [prompts] if isinstance(prompts, str) else list(prompts)
         tokenizer = self.tokenizer
-        found = generate(
-            self.model,
-            [self._prompt(text, ask) for text in texts for _ in range(n)],
+        who = attributes_of(profile, self.layout.profile)
+        if guidance is not None and not who:
+            raise InputError("guidance without a profile", "give profile, e.g. age=60+")
+        asked = [self._prompt(text, ask, who) for text in texts for _ in range(n)]
+        sample: Any = functools.partial(generate, self.model, asked)
+        if guidance is not None:
+            plain = [self._prompt(text, ask) for text in texts for _ in range(n)]
+            sample = functools.partial(generate_guided, self.model, asked, plain, guidance)
+        found = sample(
             max_new_tokens=max_new_tokens,
             end=self._ends(),
             temperature=temperature,

@@ -38,6 +38,15 @@ def command(
     ask: Annotated[
         str | None, typer.Option(metavar="good|bad", help="What to ask a conditional model for.", show_default=False)
     ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--profile", metavar="KEY=VALUE", help="Who is to be writing; may be given again.", show_default=False
+        ),
+    ] = None,
+    guidance: Annotated[
+        float | None, typer.Option(help="How strongly the profile shows: 1 as trained, above 1 more so.")
+    ] = None,
     seed: Annotated[int, typer.Option(min=0, help="The same seed gives the same text.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -49,6 +58,7 @@ def command(
     Examples:
       penchant generate runs/quickstart --prompt "def add(a, b):" --ask good
       penchant generate runs/quickstart/models/mle -p "import os" -n 3 --temperature 0.7 --json
+      penchant generate runs/reviews -p "I bought this" --profile age=60+ --profile gender=female --guidance 2
       cat start.py | penchant generate runs/quickstart
     """
     prompts = _prompts(prompt, file)
@@ -66,6 +76,8 @@ def command(
         top_k=top_k,
         n=n,
         ask=ask,
+        profile=profile or (),
+        guidance=guidance,
         seed=seed,
         stop=stop or (),
         min_p=min_p,

@@ -29,7 +29,7 @@ def refuse(stages: Mapping[str, Stage], givens: Mapping[str, Sequence[Given]], p
     for name, stage in stages.items():
         roles: tuple[Any, ...] = getattr(stage.module, "INPUTS", (...,))
         if hasattr(stage.module, "inputs"):
-            roles = stage.module.inputs(stage.options)
+            roles = stage.module.inputs(stage.options, stage.inputs)
         for role in roles:
             if role is not ... and role not in stage.inputs:
                 mend = f"give inputs: {{{role}: STAGE}}"

@@ -16,7 +16,7 @@ __all__ = ["ROLES", "single_recipe"]
 ROLES: dict[str, tuple[str, ...]] = {
     "prepare": (),
     "tokenizer": ("data",),
-    "pretrain": ("data", "tokenizer"),
+    "pretrain": ("data", "tokenizer", "base"),
     "tune": ("data", "model"),
     "evaluate": ("data", "model"),
     "report": ("data", "evaluation"),
@@ -35,6 +35,8 @@ def single_recipe(kind: str, inputs: Mapping[str, str], alone: bool = False) -> 
     stages: dict[str, Any] = {}
     roles: dict[str, str] = {}
     for role in () if alone else ROLES[kind]:
+        if (role == "tokenizer" and "base" in inputs) or (role == "base" and role not in inputs):
+            continue  # an existing model has a tokenizer
         if role not in inputs and not (role == "tokenizer" and "data" in inputs):
             if role == "model" and any(name.startswith("model.") for name in inputs):
                 continue
@@ -56,7 +58,7 @@ def _fill(role: str, given: str | None, stages: dict[str, Any], roles: Mapping[s
         stages["tokenizer"] = {"kind": "tokenizer", "inputs": {"data": roles["data"]}}
         return "tokenizer"
     path = Path(given)
-    if role == "model":
+    if role in ("model", "base"):
         return str(published(path).resolve())
     for name, stage in (RunFolder(path).recipe() or {}).get("stages", {}).items():
         if stage.get("kind") in (_MAKERS[role], *(["examples"] if role == "data" and rows else [])) and RunFolder(

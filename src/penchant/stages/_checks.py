@@ -65,6 +65,8 @@ def pretrain_check(options: pretrain.Options, inputs: Inputs) -> Iterator[Compla
     if getattr(objective, "needs", ()) and not hasattr(objective, "transform"):
         yield "objective", f"it needs {', '.join(objective.needs)}, which a corpus does not give; take another"
     entry = objective_entry(options)
+    if entry.get("name") == "profile" and not entry.get("attributes"):
+        yield "objective", "name whose profiles: {name: profile, attributes: {age: {bands: [30, 45]}}}"
     if "signal" in objective_options(options):
         signal, threshold = (entry.get(key, getattr(options, key)) for key in ("signal", "threshold"))
         if wrong := signal_problem(inputs.get("data"), signal, threshold):

@@ -18,7 +18,9 @@ from penchant.files import append_json_lines, read_json
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.models.heads import add_heads
+from penchant.models.load import load_model, load_tokenizer
 from penchant.models.quantities import quantities
+from penchant.models.widen import widened
 from penchant.plugins import checked, plug
 from penchant.records import Document, Encoded
 from penchant.runs.recorder import StageRecorder
@@ -28,6 +30,8 @@ from penchant.runtime.random import stream
 from penchant.sampling.engine import generate
 from penchant.stages._preflight import marked
 from penchant.text.conditioning import Conditioning, agreement, segment_closers
+from penchant.text.control import BAD, GOOD
+from penchant.text.profile import Attribute, known_values
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer
@@ -165,7 +169,8 @@ def _layout(
     language = max(languages, key=lambda name: languages[name])
     control = tuple(getattr(objective, "control", ()))
     if not control:
-        return Conditioning((), segment, language, context=options.context)
+        profile = tuple(getattr(objective, "profile", ()))
+        return Conditioning((), segment, language, context=options.context, profile=profile)
     after = segment_closers(read_documents(data / "train.parquet"), tokenizer, segment)
     agrees = None
     if segment == "sentence":
@@ -186,15 +191,66 @@ def _encoded(
     return train_documents, encode(read_documents(data / "validation.parquet"), tokenizer, transform, heldout=True)
 
 
+def _start(options: Options, context: StageContext, data: Mapping[str, Any]) -> tuple[Tokenizer, str, Objective, Any]:
+    """Tokenizer, objective with its name, and the folder of an existing model to begin from, or None.
+
+    Raises:
+        InputError: the tokenizer lacks a control token, or pads with its end token.
+    """
+    folder = context.inputs.get("base")
+    if folder is None:
+        tokenizer = Tokenizer.load(context.inputs["tokenizer"])
+    else:
+        folder = folder / "model" if (folder / "model").is_dir() else folder
+        tokenizer = load_tokenizer(folder)
+        # An objective says which tokens it teaches once it has a tokenizer; ours are the same whatever the signal.
+        tokenizer = tokenizer.with_control((GOOD, BAD))
+        tokenizer = tokenizer.with_control(_profile_tokens(options, context.inputs["data"]))
+    if tokenizer.pad_id == tokenizer.eos_id:
+        raise InputError(
+            "the pad token is the end token",
+            "give the tokenizer a pad token of its own",
+            file=context.inputs["tokenizer"],
+        )
+    name, objective = _objective(options, Context(context.seed, tokenizer, data=data))
+    return tokenizer, name, objective, folder
+
+
+def _profile_tokens(options: Options, data: Path) -> list[str]:
+    """Control tokens of the authors' profiles that the objective names, as the tokenizer stage makes them."""
+    own: Mapping[str, Any] = options.objective if isinstance(options.objective, dict) else {}
+    attributes = {name: Attribute(**(given or {})) for name, given in own.get("attributes", {}).items()}
+    known = known_values([d.columns for d in read_documents(data / "train.parquet")], attributes) if attributes else {}
+    return [f"{name}={value}" for name, values in known.items() for value in values]
+
+
+def _model(options: Options, tokenizer: Tokenizer, folder: Path | None, mesh: Mesh, seed: int) -> Any:
+    """A model from scratch, or an existing one with room for the control tokens.
+
+    Raises:
+        InputError: an existing one that is no decoder, or whose positions are fewer than `context`.
+    """
+    dtype = resolve_dtype(options.dtype, str(mesh.device))
+    if folder is None:
+        return Decoder(_config(options, tokenizer)).initialise(seed).to(mesh.device, dtype)
+    model = load_model(folder, dtype, str(mesh.device))
+    if getattr(model, "kind", "causal") != "causal":
+        raise InputError("is no decoder", "give a causal language model", file=folder)
+    if options.context > model.config.max_position_embeddings:
+        raise InputError(
+            f"context {options.context} passes the model's {model.config.max_position_embeddings} positions", "lower it"
+        )
+    return widened(model, tokenizer.vocab_size, seed)
+
+
 def preflight(options: Options, context: StageContext) -> dict[str, Any]:
     """The first windows of the first documents, as the objective sees them; see `penchant.stages.pretrain.preflight`.
 
     Raises:
         InputError, DataRejected: what would stop the run.
     """
-    data, tokenizer = context.inputs["data"], Tokenizer.load(context.inputs["tokenizer"])
-    summary = read_json(data / "summary.json")
-    name, objective = _objective(options, Context(context.seed, tokenizer, data=summary))
+    data = context.inputs["data"]
+    tokenizer, name, objective, _ = _start(options, context, read_json(data / "summary.json"))
     documents = read_documents(data / "train.parquet")[:LOOKED_AT]
     transform = getattr(objective, "transform", None) or plain(tokenizer)
     encoded = encode(documents, tokenizer, transform, heldout=False)
@@ -217,19 +273,12 @@ def preflight(options: Options, context: StageContext) -> dict[str, Any]:
 def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
     """Run the stage; see `penchant.stages.pretrain.run`."""
     mesh = Mesh(context.threads, options.device, share_weights=options.shard)
-    data, tokenizer = context.inputs["data"], Tokenizer.load(context.inputs["tokenizer"])
-    if tokenizer.pad_id == tokenizer.eos_id:
-        raise InputError(
-            "the pad token is the end token",
-            "give the tokenizer a pad token of its own",
-            file=context.inputs["tokenizer"],
-        )
+    data = context.inputs["data"]
     summary = read_json(data / "summary.json")
-    name, objective = _objective(options, Context(context.seed, tokenizer, data=summary))
+    tokenizer, name, objective, begun = _start(options, context, summary)
     layout = _layout(objective, options, data, summary, tokenizer)
     documents, validation = _encoded(name, objective, tokenizer, data, context)
-    dtype = resolve_dtype(options.dtype, str(mesh.device))
-    model = Decoder(_config(options, tokenizer)).initialise(context.seed).to(mesh.device, dtype)
+    model = _model(options, tokenizer, begun, mesh, context.seed)
     add_heads(model, getattr(objective, "heads", {}))
     heldout = HeldOut(model, tokenizer, validation, options, context, layout, mesh)
     banned = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
@@ -252,7 +301,7 @@ def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
     optimizer = Optimizer(model, options.optimizer, options.steps)
     skipped = train(model, optimizer, the_plan, recorder, console.report_progress, mesh)
     summary = {
-        "parameters": model.config.parameters(),
+        "parameters": sum(p.numel() for p in model.parameters()) if begun else model.config.parameters(),
         "dtype": str(model.dtype).removeprefix("torch."),
         "steps": options.steps,
         "best_step": recorder.publish(),

@@ -1,13 +1,15 @@
-"""Pretrain a decoder from scratch on prepared documents, as an objective sees them (with control tokens, or plain)."""
+"""Pretrain a decoder on prepared documents, from scratch or from an existing model, as an objective sees them."""
 
 from __future__ import annotations
 
+from collections.abc import Container
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
 from penchant.contracts import StageContext
-from penchant.errors import InputError
+from penchant.errors import InputError, PenchantError
 from penchant.models.config import DecoderConfig
 from penchant.models.footprint import footprint
 from penchant.plugins import checked
@@ -20,7 +22,7 @@ from penchant.training.trackers import TrackerName
 
 __all__ = ["INPUTS", "ModelOptions", "Options", "check", "plan", "run"]
 
-INPUTS = ("data", "tokenizer")
+INPUTS = ("data", "tokenizer")  # or, for an existing model: data and base
 PROCESSES = True  # several may run it together
 
 
@@ -57,7 +59,7 @@ class Options(BaseModel, extra="forbid"):
         None, ge=1, description="rows in one forward at most; null: as many as pay and fit in memory"
     )
     context: int = Field(128, ge=2, description="tokens the model sees in training")
-    model: ModelOptions = ModelOptions()
+    model: ModelOptions = Field(ModelOptions(), description="its shape, from scratch (`base` has its own)")
     optimizer: OptimizerOptions = OptimizerOptions()
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
     device: DeviceName = "auto"
@@ -87,10 +89,17 @@ class Options(BaseModel, extra="forbid"):
         return value
 
 
+def inputs(options: Options, given: Container[str] = ()) -> tuple[str, ...]:
+    """Roles that it needs."""
+    return ("data", "base") if "base" in given else INPUTS
+
+
 def plan(options: Options, context: StageContext) -> dict[str, Any]:
     """What a run would take: parameters, tokens, memory and disk in bytes, seconds expected."""
     vocabulary = 2048
-    config = DecoderConfig(vocab_size=vocabulary, **options.model.model_dump())
+    begun = context.inputs.get("base")
+    config = None if begun is None else _known_config(begun)
+    config = config or DecoderConfig(vocab_size=vocabulary, **options.model.model_dump())
     parameters = config.parameters()
     tokens = options.steps * options.batch_size * options.context
     wide = options.dtype == "float32" or (options.dtype == "auto" and not bf16_units())
@@ -107,6 +116,14 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
     }
 
 
+def _known_config(folder: Path) -> DecoderConfig | None:
+    """The shape of an existing model; None where it is none of our decoder's, or not there yet."""
+    try:
+        return DecoderConfig.from_folder(folder / "model" if (folder / "model").is_dir() else folder)
+    except PenchantError:
+        return None
+
+
 def preflight(options: Options, context: StageContext) -> dict[str, Any]:
     """What it would learn from: the first windows, with where the loss is; nothing is trained."""
     from penchant.stages._pretrain import preflight as look
@@ -117,7 +134,8 @@ def preflight(options: Options, context: StageContext) -> dict[str, Any]:
 def run(options: Options, context: StageContext) -> dict[str, Any]:
     """Train in `context.folder`, going on from its newest checkpoint; publishes the best as `model/`.
 
-    Inputs: `data` (a prepare folder) and `tokenizer` (a tokenizer folder).
+    Inputs: `data` (a prepare folder), and `tokenizer` (a tokenizer folder) or `base` (a model's folder, which is
+    trained on, its tokenizer with the objective's control tokens besides).
     """
     from penchant.stages._pretrain import pretrain  # torch: only the process that trains needs it
 

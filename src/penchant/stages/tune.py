@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -205,6 +206,6 @@ def preflight(options: Options, context: StageContext) -> dict[str, Any]:
     return look(options, context)
 
 
-def inputs(options: Options) -> tuple[str, ...]:
+def inputs(options: Options, given: Container[str] = ()) -> tuple[str, ...]:
     """Roles that it needs: none where it acts in one of Gymnasium's environments."""
     return () if acts(options.environment) else INPUTS

@@ -40,6 +40,7 @@ class Conditioning:
         agreement: for sentences: `precision` (forced tokens that stand where a segment begins) and `recall` (segments
             begun that a token is forced at), on the validation texts.
         context: tokens seen at once in training, control tokens included; None: not known.
+        profile: control tokens of authors' profiles that it knows; they stand at the head of a text.
         q_weight: a sampler adds so many times the smaller target Q to the logits (ILQL); 0: the model as it is.
     """
 
@@ -50,6 +51,7 @@ class Conditioning:
     agreement: Mapping[str, float] | None = None
     context: int | None = None
     q_weight: float = 0.0
+    profile: tuple[str, ...] = ()
 
     @classmethod
     def load(cls, folder: Path, tokenizer: Tokenizer, segment: str = "line") -> Conditioning:
@@ -60,20 +62,22 @@ class Conditioning:
         """
         if not (folder / FILE).is_file():
             after = line_closers(tokenizer) if segment == "line" else ()
-            return cls(tuple(tokenizer.control_ids), segment, after=after)
+            known = tuple(tokenizer.control_ids)
+            profile = tuple(name for name in known if "=" in name)
+            return cls(tuple(name for name in known if name not in profile), segment, after=after, profile=profile)
         try:
             given = dict(read_json(folder / FILE))
             found = cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
             if found.segment not in UNITS:
                 raise ValueError(f"segment {found.segment!r}")
             names, after = tuple(map(str, found.control)), tuple(map(int, found.after))  # of JSON's lists
-            weight = float(found.q_weight)
+            weight, profile = float(found.q_weight), tuple(map(str, found.profile))
         except (TypeError, ValueError, InputError) as error:
             problem = f"does not say how the model was trained ({error})"
             raise CorruptCheckpoint(
                 problem, "restore it, or remove it (lines are then assumed)", file=folder / FILE
             ) from None
-        return dataclasses.replace(found, control=names, after=after, q_weight=weight)
+        return dataclasses.replace(found, control=names, after=after, q_weight=weight, profile=profile)
 
     def save(self, folder: Path) -> None:
         """Write `penchant.json` into a model's folder."""

@@ -148,6 +148,21 @@ class Tokenizer:
             },
         )
 
+    def with_control(self, names: Sequence[str]) -> Tokenizer:
+        """The same tokenizer with control tokens beside; those that it has already keep their ids, new ones come last.
+
+        Without a pad token apart from its end token it gets ours too.
+        """
+        backend = tokenizers.Tokenizer.from_str(self._backend.to_str())
+        texts = [text for name in names if (text := control_text(name)) not in self._special]
+        pad = self.pad
+        if self.pad_id == self.eos_id:
+            pad = PAD
+            texts = [text for text in (PAD, *texts) if text not in self._special]
+        backend.add_special_tokens([tokenizers.AddedToken(text, special=True, normalized=False) for text in texts])
+        config = None if self._config is None else {**self._config, "pad_token": pad}
+        return Tokenizer(backend, self.end, pad, config, self.chat_template)
+
     def encode(self, text: str) -> list[int]:
         """Token ids of a text; none of them special."""
         ids: list[int] = self._backend.encode(_whole(text), add_special_tokens=False).ids
