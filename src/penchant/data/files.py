@@ -15,7 +15,7 @@ from penchant.errors import InputError
 
 __all__ = ["STDLIB", "Found", "Source", "find", "is_code", "kind_of", "packing"]
 
-STDLIB = "stdlib"
+STDLIB, PACKAGES = "stdlib", "packages"
 _CODE = (
     *(".py", ".pyi", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".go", ".hs", ".java", ".jl", ".js", ".jsx", ".kt"),
     *(".lua", ".php", ".pl", ".r", ".rb", ".rs", ".scala", ".sh", ".sql", ".swift", ".ts", ".tsx"),
@@ -97,9 +97,10 @@ def find(path: str | Sequence[str]) -> Found:
     """Every file under what the user named.
 
     Args:
-        path: "stdlib" (the running interpreter's), a file, a folder, a glob, or a list of these. Hidden folders are
-            skipped, links to folders not followed. A file's name is its path from the folder (or from the part of a
-            glob before its first wildcard); in a list of several, with that folder's name before it.
+        path: "stdlib" (the running interpreter's), "packages" (the Python sources of all that is installed), a file, a
+            folder, a glob, or a list of these. Hidden folders are skipped, links to folders not followed. A file's name
+            is its path from the folder (or from the part of a glob before its first wildcard); in a list of several,
+            with that folder's name before it.
 
     Raises:
         InputError: a path does not exist, nothing matches, or nothing in it can be read.
@@ -126,6 +127,9 @@ def _find_one(one: str, passed: Counter[str]) -> tuple[list[Source], str]:
     if one == STDLIB:
         root = Path(sysconfig.get_paths()["stdlib"])
         return [Source(p, p.relative_to(root).as_posix(), "text") for p in _stdlib(root)], STDLIB
+    if one == PACKAGES:
+        root = Path(sysconfig.get_paths()["purelib"])
+        return [Source(p, p.relative_to(root).as_posix(), "text") for p in sorted(root.rglob("*.py"))], PACKAGES
     path = Path(one).expanduser()
     if path.is_file() or path.is_symlink():
         kind = kind_of(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -191,6 +192,10 @@ def _encoded(
     return train_documents, encode(read_documents(data / "validation.parquet"), tokenizer, transform, heldout=True)
 
 
+def _seeded(options: Options, context: StageContext) -> StageContext:
+    return context if options.seed is None else dataclasses.replace(context, seed=options.seed)
+
+
 def _start(options: Options, context: StageContext, data: Mapping[str, Any]) -> tuple[Tokenizer, str, Objective, Any]:
     """Tokenizer, objective with its name, and the folder of an existing model to begin from, or None.
 
@@ -249,6 +254,7 @@ def preflight(options: Options, context: StageContext) -> dict[str, Any]:
     Raises:
         InputError, DataRejected: what would stop the run.
     """
+    context = _seeded(options, context)
     data = context.inputs["data"]
     tokenizer, name, objective, _ = _start(options, context, read_json(data / "summary.json"))
     documents = read_documents(data / "train.parquet")[:LOOKED_AT]
@@ -272,6 +278,7 @@ def preflight(options: Options, context: StageContext) -> dict[str, Any]:
 
 def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
     """Run the stage; see `penchant.stages.pretrain.run`."""
+    context = _seeded(options, context)
     mesh = Mesh(context.threads, options.device, share_weights=options.shard)
     data = context.inputs["data"]
     summary = read_json(data / "summary.json")

@@ -42,7 +42,9 @@ class Options(BaseModel):
     """Options of the stage."""
 
     model_config = ConfigDict(extra="forbid")
-    path: str | list[str] = Field("stdlib", description='"stdlib", a file, folder or glob, or a list of these')
+    path: str | list[str] = Field(
+        "stdlib", description='"stdlib", "packages", a file, folder or glob, or a list of these'
+    )
     text_column: str = Field("text", description="which column holds the text")
     group_column: str | None = Field(None, description="rows with the same value stay in one part (else: by source)")
     licence: str | None = Field(None, description="what the sources may be used for, as the datasheet shall say")

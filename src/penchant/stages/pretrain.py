@@ -53,6 +53,7 @@ class Options(BaseModel, extra="forbid"):
     drop: float = Field(
         0.05, ge=0, le=1, description="share of control tokens left out, likewise, so the model also writes without"
     )
+    seed: int | None = Field(None, ge=0, description="of weights, order and drops; null: the recipe's")
     steps: int = Field(1400, ge=1)
     batch_size: int = Field(16, ge=1, description="rows of `context` content tokens in one optimizer step")
     micro_batch_size: int | None = Field(
