@@ -10,6 +10,7 @@ import pytest
 
 from penchant.contracts import StageContext
 from penchant.data.pii import unmask
+from penchant.data.split import position
 from penchant.data.store import read_documents
 from penchant.errors import InputError
 from penchant.records import Document
@@ -108,3 +109,16 @@ def test_texts_with_personal_data_can_be_dropped_and_blanks_evened(tmp_path: Pat
     assert "a b\n\nc of the town\n" in {d.text for d in documents}
     assert "a@b.org" not in (tmp_path / "out" / "prepare_report.html").read_text()
     assert not (tmp_path / "out" / "pii.jsonl").exists()
+
+
+def test_of_far_too_many_rows_only_some_are_looked_at(tmp_path: Path) -> None:
+    """The documents are the first by the hash that `max_documents` goes by, and the others are counted."""
+    path = tmp_path / "d.jsonl"
+    texts = [f"x{i} = {i * 7919}\ny{i}={i}\n" for i in range(100)]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    _, documents = prepared(tmp_path, path, max_documents=10, near_duplicates=None)
+    dropped = [json.loads(line) for line in (tmp_path / "out" / "drops.jsonl").read_text().splitlines()]
+    assert len(dropped) == 90 and {drop["cause"] for drop in dropped} == {"beyond max_documents"}
+    assert sum("not looked at" in drop["detail"] for drop in dropped) == 70
+    best = sorted((position(f"d.jsonl#{i + 1}", "sample"), f"d.jsonl#{i + 1}") for i in range(100))[:10]
+    assert {document.source for document in documents} == {source for _, source in best}

@@ -28,6 +28,7 @@ __all__ = ["ROW", "THREAD", "Selected", "select"]
 ROW = "row_source"  # where the row stood, for data that are grouped by a column
 THREAD = "thread"
 _EXAMPLES = 5
+_LOOKED_AT = 3  # times max_documents
 _SHOWN = 300  # characters of an example
 
 Filter = tuple[str, Callable[[str], str | None]]  # a rule's name; why a text is dropped, or None
@@ -78,7 +79,7 @@ def select(reading: Reading, options: Options) -> Selected:
     found = Selected()
     rows: list[Row] = []
     texts: list[str] = []
-    for row in sorted(reading.rows, key=lambda row: (row.path.as_posix(), row.row or 0)):
+    for row in sorted(_fewer(reading.rows, options, found), key=lambda row: (row.path.as_posix(), row.row or 0)):
         text = _clean(row, options, repair, found)
         if not text.strip():
             found.drop(row, "empty", "nothing but white space", "")
@@ -126,6 +127,20 @@ def _clean(row: Row, options: Options, repair: Callable[[str], str] | None, foun
                 at = next((k for k, (a, b) in enumerate(zip(before, text, strict=False)) if a != b), len(text))
                 found.show(name, row, f"{_near(before, at)!r} became {_near(text, at)!r}", "")
     return clean(text)
+
+
+def _fewer(rows: Sequence[Row], options: Options, found: Selected) -> Sequence[Row]:
+    """Rows to look at where far more are given than asked for: the first by the hash that `max_documents` goes by, and
+    some more for those that will be dropped.
+    """
+    most = None if options.max_documents is None else _LOOKED_AT * options.max_documents
+    if most is None or len(rows) <= most or options.reply_column is not None or options.group_column is not None:
+        return rows
+    ordered = sorted(rows, key=lambda row: position(row.source, "sample"))
+    for row in ordered[most:]:
+        detail = f"data.max_documents is {options.max_documents}; not looked at"
+        found.drops.append({"source": row.source, "row": row.row, "cause": "beyond max_documents", "detail": detail})
+    return ordered[:most]
 
 
 def _near(text: str, at: int) -> str:
