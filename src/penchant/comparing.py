@@ -114,10 +114,13 @@ def compared(
     folder = Path(recipe)
     known = {"tokens": tokens, "best_of": best_of, "sft": sft}
     if (written := RunFolder(folder).recipe()) is not None:
-        if settings:
-            raise InputError("a run's options are settled", "give its recipe instead of its folder", file=folder)
+        where = [word.removeprefix("run_dir=") for word in settings if word.startswith("run_dir=")]
+        if len(where) < len(settings):
+            mend = "give its recipe instead of its folder, or run_dir= alone"
+            raise InputError("a run's options are settled", mend, file=folder)
         name = f"{folder.resolve().name}-compare"
-        return comparison(written, algorithms, seeds, name=name, run=RunFolder(folder), **known)  # type: ignore[arg-type]
+        made = comparison(written, algorithms, seeds, name=name, run=RunFolder(folder), **known)  # type: ignore[arg-type]
+        return made | ({"run_dir": where[-1]} if where else {})
     found = api.resolved(recipe, settings)
     whole = {"name": found.name, **found.identity()}
     made = comparison(whole, algorithms, seeds, name=f"{found.name}-compare", **known)  # type: ignore[arg-type]

@@ -97,6 +97,12 @@ def test_smoke(tmp_path):
     assert page.count("<svg") >= 2
     assert "://" not in page.replace("http://www.w3.org", "")
     assert cost(run.stage("grpo-s0"))["steps"] < 200  # the budget ended it, not its steps
+    again = compared(str(run.path), [f"run_dir={tmp_path / 'other'}"], ["rloo"], 1)
+    assert again["run_dir"] == str(tmp_path / "other") and "conditional" not in again["stages"]  # taken from the run
+    with pytest.raises(
+        InputError, match="a run's options are settled; give its recipe instead of its folder, or run_dir="
+    ):
+        compared(str(run.path), ["tuned.steps=3"], ["rloo"], 1)
     before = {name: run.done(name)["fingerprint"] for name in ("conditional", "grpo-s0", "compare")}
     times = {p: p.stat().st_mtime_ns for p in run.path.rglob("done.json")}
     execute(api.resolved({**given, "run_dir": str(tmp_path / "run")}))
