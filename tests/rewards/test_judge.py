@@ -12,7 +12,7 @@ from penchant.batches.scoring import score as score_all
 from penchant.contracts import Context, Judgement
 from penchant.errors import InputError
 from penchant.records import Completion, Prompt
-from penchant.rewards._service import ServiceError
+from penchant.text.service import ServiceError
 
 
 class Judge(BaseHTTPRequestHandler):

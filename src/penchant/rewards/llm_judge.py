@@ -17,7 +17,7 @@ from penchant.contracts import Context
 from penchant.errors import InputError
 from penchant.records import Completion, Prompt
 from penchant.rewards._columns import references
-from penchant.rewards._service import Service, number_of
+from penchant.text.service import Service, number_of
 
 __all__ = ["Options", "build"]
 
