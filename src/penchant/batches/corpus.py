@@ -6,7 +6,7 @@ content tokens (control tokens not counted) is reached, so runs with and without
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,7 +21,9 @@ from penchant.runtime.random import stream
 from penchant.text.control import encode_document
 from penchant.text.tokenizer import Tokenizer
 
-__all__ = ["Corpus", "encode", "plain", "windows_of"]
+__all__ = ["Corpus", "Pack", "encode", "next_tokens", "plain", "windows_of"]
+
+Pack = Callable[..., Batch]  # (windows, numbers, what the noise is drawn for)
 
 
 def plain(tokenizer: Tokenizer) -> Transform:
@@ -71,6 +73,7 @@ class Corpus:
         content_tokens: labels of one optimizer step, over all micro-batches.
         micro_batch_size: windows of one micro-batch at most.
         mesh: the threads and processes that a step is cut for.
+        pack: (windows, their numbers in the whole of training) -> a batch; by default the next token is asked for.
     """
 
     def __init__(
@@ -80,6 +83,7 @@ class Corpus:
         micro_batch_size: int,
         seed: int,
         mesh: Mesh | None = None,
+        pack: Pack | None = None,
     ):
         if not windows:
             raise DataRejected(
@@ -88,7 +92,7 @@ class Corpus:
             )
         self.windows, self.per_step, self.micro, self.seed = windows, content_tokens, micro_batch_size, seed
         self.counts = np.array([int((~window.control[1:]).sum()) for window in windows])
-        self.mesh = mesh or Mesh.alone()
+        self.mesh, self.pack = mesh or Mesh.alone(), pack or next_tokens
         self.taken = 0  # windows drawn so far
         self.content = 0  # content tokens drawn so far
         self._epoch, self._order = -1, np.zeros(0, np.int64)
@@ -106,13 +110,15 @@ class Corpus:
 
     def next(self, step: int) -> tuple[list[Batch], dict[str, float]]:
         """This process's micro-batches of one step; statistics: content tokens so far and epochs."""
-        chosen: list[int] = []
+        chosen: list[tuple[Encoded, int]] = []
         while self.content < (step + 1) * self.per_step:
-            chosen.append(self._window(self.taken))
+            at = self._window(self.taken)
+            chosen.append((self.windows[at], self.taken))
             self.taken += 1
-            self.content += int(self.counts[chosen[-1]])
-        groups = cut([self.windows[i] for i in chosen], self.micro, self.mesh.lanes)
-        batches = [_batch(group) for group in self.mesh.share(groups, lambda g: sum(len(w.ids) for w in g))]
+            self.content += int(self.counts[at])
+        groups = cut(chosen, self.micro, self.mesh.lanes)
+        mine = self.mesh.share(groups, lambda group: sum(len(window.ids) for window, _ in group))
+        batches = [self.pack([window for window, _ in group], [n for _, n in group]) for group in mine]
         return batches, {"content_tokens": self.content, "epoch": round(self.epochs, 4)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -124,6 +130,7 @@ class Corpus:
         self.taken, self.content = state["taken"], state["content"]
 
 
-def _batch(windows: Sequence[Encoded]) -> Batch:
+def next_tokens(windows: Sequence[Encoded], numbers: Sequence[int], what: str = "") -> Batch:
+    """A batch in which each content token is asked for given those before it."""
     columns = {name: [window.columns[name] for window in windows] for name in windows[0].columns}
     return next_token_batch([window.ids for window in windows], [~window.control for window in windows], columns)

@@ -206,6 +206,7 @@ def masked_batch(
     mask: int,
     shown: Sequence[np.ndarray] | None = None,
     banned: tuple[int, ...] = (),
+    columns: Mapping[str, Sequence[np.ndarray]] | None = None,
 ) -> Batch:
     """A batch for a masked model, in which hidden tokens are asked for where they stood.
 
@@ -215,6 +216,7 @@ def masked_batch(
         mask: the token that stands for what is hidden.
         shown: what the model sees instead of sequences with `mask` (BERT leaves or swaps some).
         banned: tokens that cannot be the answer.
+        columns: name -> for each sequence float [n], aligned with its tokens.
     """
     lengths = np.array([len(s) for s in sequences], np.int64)
     flat, chosen = np.concatenate(sequences).astype(np.int64), np.concatenate(hidden).astype(bool)
@@ -222,7 +224,8 @@ def masked_batch(
     at = np.flatnonzero(chosen)
     unit = np.repeat(np.arange(len(sequences)), lengths)[at]
     positions = np.concatenate([np.arange(n) for n in lengths])
-    return Batch(seen, positions, lengths, flat[at], at, unit, {}, 1.0, banned)
+    known = {k: np.concatenate(v)[at].astype(np.float32) for k, v in (columns or {}).items()}
+    return Batch(seen, positions, lengths, flat[at], at, unit, known, 1.0, banned)
 
 
 def cut_windows(document: Encoded, context: int) -> list[Encoded]:

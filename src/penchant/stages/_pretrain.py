@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penchant import console
-from penchant.batches.corpus import Corpus, encode, plain, windows_of
-from penchant.batches.spread import cut
+from penchant.batches.corpus import Corpus, Pack, encode, next_tokens, plain, windows_of
+from penchant.batches.noise import MASK, SENTINELS, Denoise, Mask, sentinel
 from penchant.contracts import Context, Objective, StageContext
-from penchant.data.pack import next_token_batch
 from penchant.data.store import read_documents
 from penchant.errors import DataRejected, InputError
-from penchant.files import append_json_lines, read_json
+from penchant.files import read_json, write_json
+from penchant.models.architectures import from_shape
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.models.heads import add_heads
 from penchant.models.load import load_model, load_tokenizer
-from penchant.models.quantities import quantities
+from penchant.models.names import decoder_start
 from penchant.models.widen import widened
 from penchant.plugins import checked, plug
 from penchant.records import Document, Encoded
 from penchant.runs.recorder import StageRecorder
 from penchant.runtime.mesh import Mesh
 from penchant.runtime.precision import resolve_dtype
-from penchant.runtime.random import stream
-from penchant.sampling.engine import generate
+from penchant.stages._heldout import HeldOut
 from penchant.stages._preflight import marked
 from penchant.text.conditioning import Conditioning, agreement, segment_closers
 from penchant.text.control import BAD, GOOD
 from penchant.text.profile import Attribute, known_values
-from penchant.text.tokenizer import Tokenizer
+from penchant.text.tokenizer import Tokenizer, control_text
 from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer
 from penchant.training.size import rows_at_once
@@ -42,7 +40,7 @@ from penchant.training.trackers import hooks
 if TYPE_CHECKING:
     from penchant.stages.pretrain import Options
 
-__all__ = ["HeldOut", "preflight", "pretrain"]
+__all__ = ["preflight", "pretrain"]
 
 
 LOOKED_AT = 200  # documents that a preflight encodes
@@ -70,86 +68,6 @@ def _check_columns(name: str, objective: Objective, encoded: Sequence[Encoded]) 
             f"objective {name} needs {', '.join(missing)}, which a corpus does not give",
             "take another (see `penchant list objectives`), or give it a transform that makes them",
         )
-
-
-class HeldOut:
-    """The loss on held-out windows and a few samples, at each evaluation.
-
-    Args:
-        documents: encoded as the objective sees held-out text.
-        mesh: the threads and processes that share the windows; the first process samples.
-    """
-
-    def __init__(
-        self,
-        model: Decoder,
-        tokenizer: Tokenizer,
-        documents: Sequence[Encoded],
-        options: Options,
-        context: StageContext,
-        layout: Conditioning,
-        mesh: Mesh,
-    ):
-        windows = windows_of(documents, options.context)
-        order = stream(0, "heldout").permutation(len(windows))
-        self.windows, content = [], 0
-        for i in order:
-            self.windows.append(windows[i])
-            content += int((~windows[i].control[1:]).sum())
-            if content >= options.eval_tokens:
-                break
-        if not self.windows:
-            raise DataRejected("the validation split is empty", "give more documents, or a larger validation share")
-        self.model, self.tokenizer, self.options, self.context = model, tokenizer, options, context
-        self.layout, self.mesh = layout, mesh
-        texts = (tokenizer.decode(w.ids[1:][~w.control[1:]].tolist()) for w in self.windows)
-        self.bytes = sum(len(text.encode()) for text in texts)
-
-    def __call__(self, step: int) -> dict[str, float]:
-        """`eval_loss` (nats a content token) and `bits_per_byte` of the held-out text."""
-        parts = self.mesh.share(cut(self.windows, 32, self.mesh.lanes))
-        with self.mesh.whole(self.model) as model:
-            found = self.mesh.each(model, parts, _held_out, len)
-            if self.mesh.first:
-                self.sample(model, step)
-        both = self.mesh.sum({"nll": sum(nll for nll, _ in found), "count": float(sum(n for _, n in found))})
-        bits = both["nll"] / math.log(2) / max(1, self.bytes)
-        return {"eval_loss": both["nll"] / both["count"], "bits_per_byte": bits}
-
-    def sample(self, model: Decoder, step: int) -> None:
-        """Write two samples from nothing to samples.jsonl."""
-        if not self.options.sample_tokens:
-            return
-        tokenizer = self.tokenizer
-        ask = self.layout.control[0] if self.layout.control else None
-        prompt = [tokenizer.eos_id] + ([] if ask is None else [tokenizer.control_ids[ask]])
-        ban = [i for i in tokenizer.special_ids if i != tokenizer.eos_id]
-        room = self.model.config.max_position_embeddings - len(prompt)
-        found = generate(
-            model,
-            [prompt] * 2,
-            max_new_tokens=max(1, min(self.options.sample_tokens, self.options.context, room)),
-            end=[tokenizer.eos_id],
-            temperature=0.7,
-            ban=ban,
-            insert=self.layout.insertions(tokenizer, ask),
-            seed=self.context.seed,
-            first=step * 2,
-        )
-        append_json_lines(
-            self.context.folder / "samples.jsonl",
-            [{"step": step, "prompt": "", "text": tokenizer.decode(list(s.ids)), "reward": None} for s in found],
-        )
-
-
-def _held_out(model: Decoder, windows: Sequence[Encoded]) -> tuple[float, int]:
-    """The sum of negative log-probs of the content tokens, and their number."""
-    import torch
-
-    batch = next_token_batch([w.ids for w in windows], [~w.control for w in windows])
-    with torch.no_grad():
-        logprobs = quantities(model, batch, ("logprobs",))["logprobs"]
-    return -float(logprobs.double().sum()), len(batch.labels)
 
 
 def _config(options: Options, tokenizer: Tokenizer) -> DecoderConfig:
@@ -205,6 +123,10 @@ def _start(options: Options, context: StageContext, data: Mapping[str, Any]) -> 
     folder = context.inputs.get("base")
     if folder is None:
         tokenizer = Tokenizer.load(context.inputs["tokenizer"])
+        if options.architecture in ("bert", "bart"):
+            tokenizer = tokenizer.with_control((MASK,))
+        elif options.architecture == "t5":
+            tokenizer = tokenizer.with_control([sentinel(n) for n in range(SENTINELS)])
     else:
         folder = folder / "model" if (folder / "model").is_dir() else folder
         tokenizer = load_tokenizer(folder)
@@ -236,6 +158,12 @@ def _model(options: Options, tokenizer: Tokenizer, folder: Path | None, mesh: Me
         InputError: an existing one that is no decoder, or whose positions are fewer than `context`.
     """
     dtype = resolve_dtype(options.dtype, str(mesh.device))
+    if options.architecture != "decoder":
+        if folder is not None:
+            raise InputError("architecture is for a model from scratch", "leave it out, or base")
+        ids = {"eos_token_id": tokenizer.eos_id, "pad_token_id": tokenizer.pad_id}
+        made = from_shape(options.architecture, options.model.model_dump(), ids, tokenizer.vocab_size, seed)
+        return made.to(mesh.device, dtype)
     if folder is None:
         return Decoder(_config(options, tokenizer)).initialise(seed).to(mesh.device, dtype)
     model = load_model(folder, dtype, str(mesh.device))
@@ -246,6 +174,19 @@ def _model(options: Options, tokenizer: Tokenizer, folder: Path | None, mesh: Me
             f"context {options.context} passes the model's {model.config.max_position_embeddings} positions", "lower it"
         )
     return widened(model, tokenizer.vocab_size, seed)
+
+
+def _pack(options: Options, tokenizer: Tokenizer, model: Any, seed: int) -> Pack:
+    """How windows become batches, by the architecture's own task."""
+    share, span = options.noise.share, options.noise.span
+    if options.architecture == "decoder":
+        return next_tokens
+    if options.architecture == "bert":
+        return Mask(tokenizer, seed, share or 0.15)
+    restore = options.architecture == "bart"
+    start = decoder_start(model)
+    assert start is not None
+    return Denoise(tokenizer, seed, start, restore, share or (0.3 if restore else 0.15), span)
 
 
 def preflight(options: Options, context: StageContext) -> dict[str, Any]:
@@ -287,12 +228,16 @@ def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
     documents, validation = _encoded(name, objective, tokenizer, data, context)
     model = _model(options, tokenizer, begun, mesh, context.seed)
     add_heads(model, getattr(objective, "heads", {}))
-    heldout = HeldOut(model, tokenizer, validation, options, context, layout, mesh)
+    pack = _pack(options, tokenizer, model, context.seed)
+    heldout = HeldOut(model, tokenizer, validation, options, context, layout, mesh, pack)
     banned = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
 
     def beside_model(folder: Path) -> None:
         tokenizer.save(folder)
         layout.save(folder)
+        if MASK in tokenizer.control_ids:  # transformers' fill-mask asks for it by name
+            told = read_json(folder / "tokenizer_config.json")
+            write_json(folder / "tokenizer_config.json", {**told, "mask_token": control_text(MASK)})
 
     names = options.trackers if mesh.first else ()
     trackers = hooks(names, context.folder, options.project, context.name, context.note)
@@ -300,15 +245,16 @@ def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
     asked, long = options.micro_batch_size, options.context
     again = options.checkpoint_activations
     rows = recorder.decided("micro_batch_size", lambda: rows_at_once(asked, model, long, mesh, again, context.note))
+    parameters = sum(p.numel() for p in model.parameters())
     mesh.place_model(model, again)
-    source = Corpus(windows_of(documents, long), options.batch_size * long, rows, context.seed, mesh)
+    source = Corpus(windows_of(documents, long), options.batch_size * long, rows, context.seed, mesh, pack)
     the_plan = TrainingPlan(
         source, objective, options.steps, heldout, options.eval_steps, options.save_steps, options.on_not_finite
     )
     optimizer = Optimizer(model, options.optimizer, options.steps)
     skipped = train(model, optimizer, the_plan, recorder, console.report_progress, mesh)
     summary = {
-        "parameters": sum(p.numel() for p in model.parameters()) if begun else model.config.parameters(),
+        "parameters": parameters,
         "dtype": str(model.dtype).removeprefix("torch."),
         "steps": options.steps,
         "best_step": recorder.publish(),

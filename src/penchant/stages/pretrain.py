@@ -42,8 +42,15 @@ class ModelOptions(BaseModel, extra="forbid"):
     sliding_window: int | None = Field(None, ge=1, description="tokens that a token sees (not llama); null: all")
 
 
+class NoiseOptions(BaseModel, extra="forbid"):
+    """What is hidden from BERT, T5 and BART."""
+
+    share: float | None = Field(None, gt=0, lt=1, description="of the tokens; null: 0.15, and 0.3 for BART")
+    span: float = Field(3.0, ge=1, allow_inf_nan=False, description="mean length of a lost span (T5, BART)")
+
+
 class Options(BaseModel, extra="forbid"):
-    """How a decoder is pretrained."""
+    """How a model is pretrained."""
 
     objective: str | dict[str, Any] = Field(
         "mle", description="name (see `penchant list objectives`), path of a .py file, or {name, ...options}"
@@ -60,6 +67,10 @@ class Options(BaseModel, extra="forbid"):
         None, ge=1, description="rows in one forward at most; null: as many as pay and fit in memory"
     )
     context: int = Field(128, ge=2, description="tokens the model sees in training")
+    architecture: Literal["decoder", "bert", "t5", "bart"] = Field(
+        "decoder", description="decoder: our own, GPT-style; the others are transformers' classes, by their own noise"
+    )
+    noise: NoiseOptions = NoiseOptions()
     model: ModelOptions = Field(ModelOptions(), description="its shape, from scratch (`base` has its own)")
     optimizer: OptimizerOptions = OptimizerOptions()
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"
