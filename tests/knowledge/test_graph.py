@@ -200,6 +200,9 @@ def test_the_command(tmp_path):
     assert told[0]["contradicted"] == 1 and told[0]["claims"][0]["why"] == "functional"
     linked = json.loads(call("link", "graph", "Paris or Lyon", "--json").stdout)
     assert [m["entities"] for m in linked] == [["city1"], ["city2"]]
+    (tmp_path / "bad.tsv").write_text("no triple\n")
+    broken = call("load", "facts.tsv", "bad.tsv", "--store", "other")
+    assert broken.returncode == 4 and "bad.tsv, row 1" in broken.stderr and not (tmp_path / "other").exists()
     wrong = call("score", "nowhere.tsv", "x")
     assert (
         wrong.returncode == 2 and wrong.stderr.strip() == "penchant: nowhere.tsv: no such file; give .tsv, .nt or .ttl"

@@ -49,10 +49,12 @@ def load(
     """
     from penchant.knowledge.store import LABEL, TYPE, Graph, read_pairs
 
+    ready = Graph()  # in memory first: a broken file leaves the store as it was
+    found: dict[str, Any] = {file: dict(ready.load(file)) for file in files}
+    ready.add((entity, LABEL, name) for entity, name in ([] if names is None else read_pairs(names)))
+    ready.add((entity, TYPE, kind) for entity, kind in ([] if types is None else read_pairs(types)))
     graph = Graph(store)
-    found: dict[str, Any] = {file: dict(graph.load(file)) for file in files}
-    graph.add((entity, LABEL, name) for entity, name in ([] if names is None else read_pairs(names)))
-    graph.add((entity, TYPE, kind) for entity, kind in ([] if types is None else read_pairs(types)))
+    graph.store.bulk_extend(ready.store)
     found["total"] = len(graph)
     if as_json:
         console.data(found)
