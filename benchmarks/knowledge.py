@@ -101,7 +101,7 @@ def table(name: str, known: list[Triple], true: list[Triple], false: list[Triple
     both = [
         np.where([v.what == CONTRADICTED for v in part], -20.0, x) for part, x in zip(verdicts, vector, strict=True)
     ]
-    often = [draws(len(true), 200), draws(len(false), 200, 1)]
+    often = [draws(len(part), 200, seed).astype(int) for seed, part in enumerate((true, false))]
 
     def figure(x: Sequence[np.ndarray]) -> str:
         drawn = [auc(np.repeat(x[0], a), np.repeat(x[1], b)) for a, b in zip(*often, strict=True)]

@@ -19,6 +19,7 @@ from penchant.contracts import Context
 
 ROOT = Path(__file__).parent.parent
 CURVES = ROOT / "docs" / "curves.json"
+COMPARED = ROOT / "docs" / "compared.md"  # tables of `penchant compare`, kept by hand, put at the end of the page
 GROUPS = {
     "Policy gradient": [
         "reinforce",
@@ -68,6 +69,8 @@ def page() -> str:
         out.append(f"## {title}\n")
         for name in names:
             out += _one(name, curves.get(name))
+    if COMPARED.is_file():
+        out.append(COMPARED.read_text(encoding="utf-8"))
     return "\n".join(out).rstrip() + "\n"
 
 
