@@ -1,5 +1,6 @@
 """The loop: learns, resumes bit for bit, stops and saves on a signal, and never saves what is not finite."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -17,6 +18,7 @@ from penchant.runs import checkpoint
 from penchant.runs.recorder import StageRecorder
 from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer, OptimizerOptions
+from penchant.training.schedule import factor
 
 STEPS = 12
 
@@ -141,3 +143,22 @@ def test_the_corpus_counts_content_tokens_and_sees_every_window_once_an_epoch():
         assert content > 0
     first = seen[: len(windows)]
     assert sorted(first) == sorted(tuple(w.ids[1:][~w.control[1:]]) for w in windows)
+
+
+def test_a_budget_ends_training_and_its_schedule_with_it(tmp_path):
+    """The rate rises and falls over the budget, not over steps that will not be made; a stopped run goes on alike."""
+    model, optimizer, plan, recorder = parts(tmp_path / "whole", steps=1000)
+    plan = dataclasses.replace(plan, budget=600)
+    train(model, optimizer, plan, recorder)
+    found = rows(tmp_path / "whole")
+    assert found[-1]["num_tokens"] >= 600 > found[-2]["num_tokens"] and len(found) < 20
+    rates = [row["learning_rate"] for row in found]
+    assert max(rates) == pytest.approx(0.02, rel=0.15) and rates[-1] < 0.3 * max(rates)
+    spent = [0, *(row["num_tokens"] for row in found[:-1])]
+    assert rates == pytest.approx([0.02 * factor("linear", int(s / 600 * 10_000), 10_000) for s in spent])
+    run = parts(tmp_path / "cut", steps=1000, stop=StopAfter(3))
+    with pytest.raises(Stopped):
+        train(run[0], run[1], dataclasses.replace(run[2], budget=600), run[3])
+    run = parts(tmp_path / "cut", steps=1000)
+    train(run[0], run[1], dataclasses.replace(run[2], budget=600), run[3])
+    assert rows(tmp_path / "cut") == found

@@ -99,13 +99,24 @@ class _Position:
     @property
     def finished(self) -> bool:
         """Whether all steps are done, or the budget of policy tokens is spent."""
-        spent = self.tokens + getattr(self.plan.source, "sampled_tokens", 0)
-        return self.step >= self.plan.steps or (self.plan.budget is not None and spent >= self.plan.budget)
+        return self.step >= self.plan.steps or (self.plan.budget is not None and self.spent >= self.plan.budget)
+
+    @property
+    def spent(self) -> int:
+        """Policy tokens, sampled and trained on."""
+        return self.tokens + int(getattr(self.plan.source, "sampled_tokens", 0))
+
+    @property
+    def done(self) -> float | None:
+        """The share of the budget (or of the steps, if that is more) that is spent; None where there is no budget."""
+        if self.plan.budget is None:
+            return None
+        return max(self.spent / self.plan.budget, self.step / self.plan.steps)
 
     def update(self, loss: float, norm: float, recorder: Recorder) -> float | None:
         """Move the weights, or leave the step out; returns the learning rate, or None after a rollback."""
         if math.isfinite(loss) and math.isfinite(norm) and self.step not in self.given_up:
-            return self.optimizer.step(self.step, norm)
+            return self.optimizer.step(self.step, norm, self.done)
         self.optimizer.clear()
         if self.plan.on_not_finite == "skip" or self.step in self.given_up:
             self.skipped += 1

@@ -16,6 +16,7 @@ from penchant.training.schedule import factor
 
 __all__ = ["Optimizer", "OptimizerOptions"]
 
+_PARTS = 10_000  # of a training that a budget ends
 
 # Tables and output layers, by parts of their names (wte, wpe: GPT-2's; shared, relative_attention_bias: T5's).
 _NOT_MUON = ("embed", "lm_head", "heads.", "wte.", "wpe.", "shared.", "relative_attention_bias")
@@ -66,12 +67,17 @@ class Optimizer:
         return mesh.norm(found)
 
     @torch.no_grad()
-    def step(self, step: int, norm: float) -> float:
-        """Clip by the norm, update the masters and the weights; returns the learning rate that was used."""
+    def step(self, step: int, norm: float, done: float | None = None) -> float:
+        """Clip by the norm, update the masters and the weights; returns the learning rate that was used.
+
+        Args:
+            done: the share of the training that is done, where something else than the number of steps ends it.
+        """
         options = self.options
         limit = options.max_grad_norm
         scale = limit / (norm + 1e-6) if limit and norm > limit else 1.0
-        share = factor(options.schedule, step, self.steps, options.warmup)
+        place = (step, self.steps) if done is None else (min(int(done * _PARTS), _PARTS - 1), _PARTS)
+        share = factor(options.schedule, *place, options.warmup)
         if self.muon is not None:
             self.muon.step(options.learning_rate * share, scale)
         if self.other is not None:
