@@ -113,6 +113,11 @@ class _Position:
             return None
         return max(self.spent / self.plan.budget, self.step / self.plan.steps)
 
+    @property
+    def likely_steps(self) -> int:
+        """How many there will be, as far as the budget lasts at what a step has cost so far."""
+        return min(self.plan.steps, max(self.step, round(self.step / self.done))) if self.done else self.plan.steps
+
     def update(self, loss: float, norm: float, recorder: Recorder) -> float | None:
         """Move the weights, or leave the step out; returns the learning rate, or None after a rollback."""
         if math.isfinite(loss) and math.isfinite(norm) and self.step not in self.given_up:
@@ -183,7 +188,7 @@ def train(
             model.eval()
             found = plan.evaluate(at.step)
         recorder.metrics(row | found)
-        progress(at.step, plan.steps, loss=row["loss"], tokens_per_second=row["tokens_per_second"], **found)
+        progress(at.step, at.likely_steps, loss=row["loss"], tokens_per_second=row["tokens_per_second"], **found)
         if found or at.step % plan.save_steps == 0 or last or stopping:  # an evaluated step can be the best
             recorder.checkpoint(at.step, at.state(), found)
         if stopping and not last:
