@@ -68,7 +68,10 @@ def test_commands_of_the_readme_exist(line, capsys):
 
     words = shlex.split(line)[1:]
     assert words[0] in registry.names("commands")
-    known = {option for p in get_command(app).get_command(None, words[0]).params for option in p.opts}  # type: ignore[union-attr]
+    command = get_command(app).get_command(None, words[0])  # type: ignore[union-attr]
+    if hasattr(command, "commands"):  # a command of commands
+        command = command.commands[words[1]]
+    known = {option for p in command.params for option in p.opts}
     assert {word for word in words if word.startswith("-")} <= known
     if words[0] == "run":
         from penchant.runs.recipe import load_recipe
