@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -55,7 +56,7 @@ def sync(path: Path) -> None:
 def writing(path: Path, mode: str = "wb") -> Iterator[IO[Any]]:
     """A file that appears at `path` only when the block ends well: written aside, synced, renamed."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.tmp")
     with disk_errors(path):
         try:
             encoding = None if "b" in mode else "utf-8"

@@ -66,6 +66,9 @@ def test_each_segment_has_its_probability_and_nothing_is_paid_twice(url, tmp_pat
     assert signal(segments("one two three", "a", "one two three")) == pytest.approx([0.3, 0.1, 0.3])
     assert all("say that this text is polite" in text for text in Rater.asked)
     paid = signal.service.requests
+    assert paid == 2 == len(Rater.asked)  # the same text twice at once is asked for once
+    assert signal(segments(*["at once"] * 40)) == pytest.approx([0.2] * 40) and signal.service.requests == 3
+    paid = 3
     assert signal(segments("one two three")) == pytest.approx([0.3])
     assert signal.service.requests == paid and signal.service.cached >= 1
     assert signal.service.dollars == pytest.approx(paid * (20 + 2 * 3) / 1e6)

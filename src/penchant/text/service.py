@@ -47,6 +47,7 @@ class Service:
     read: int = 0
     written: int = 0
     lock: Any = field(default_factory=threading.Lock)
+    asking: dict[str, Any] = field(default_factory=dict)  # question -> a lock of its own
 
     @property
     def dollars(self) -> float:
@@ -60,6 +61,12 @@ class Service:
             ServiceError: it refused or failed each time.
         """
         path = self.cache / f"{stable_hash([self.url, self.model, question])}.json"
+        with self.lock:
+            mine = self.asking.setdefault(path.name, threading.Lock())
+        with mine:  # who asks the same meanwhile waits for this answer, and does not pay for it again
+            return self._answer(path, question)
+
+    def _answer(self, path: Path, question: str) -> str:
         if path.is_file():
             with self.lock:
                 self.cached += 1
