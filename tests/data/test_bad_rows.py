@@ -9,10 +9,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from penchant.data.read import BAD_CAUSES, check_rejects, read
+from penchant.data.read import BAD_CAUSES, Reading, check_rejects, read
 from penchant.errors import DataRejected, InputError
 
 GOOD = b'{"text": "a good row"}\n'
+
+
+def check(reading: Reading, rate: float) -> None:
+    check_rejects(reading.rejects[:1], reading.causes, reading.count, rate)
 
 
 def rejects(path: Path, **options: object) -> list[tuple[str, int | None, str]]:
@@ -93,7 +97,7 @@ def test_file_that_may_not_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr("penchant.data.read.open", refuse, raising=False)
     reading = read(str(tmp_path))
     with pytest.raises(DataRejected, match=r"secret\.txt: unreadable \(Permission denied\)") as raised:
-        check_rejects(reading, 0.01)
+        check(reading, 0.01)
     assert raised.value.exit_code == 4
 
 
@@ -120,17 +124,17 @@ def test_column_that_no_row_has(tmp_path: Path) -> None:
 def test_few_bad_rows_are_allowed_and_many_are_not(tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(GOOD * 199 + b"{broken\n")
-    check_rejects(read(str(path)), 0.01)
-    check_rejects(read(str(path)), 0.005)  # exactly the rate
+    check(read(str(path)), 0.01)
+    check(read(str(path)), 0.005)  # exactly the rate
     path.write_bytes(GOOD * 197 + b"{broken\n" + b'{"no": 1}\n' * 2)
     with pytest.raises(DataRejected) as raised:
-        check_rejects(read(str(path)), 0.01)
+        check(read(str(path)), 0.01)
     line = str(raised.value)
     assert line.startswith(f"{path}, row 198: broken JSON (")
     assert "3 of 200 rows are bad (2 missing column, 1 broken JSON), more than max_reject_rate 0.01 allows" in line
     assert line.endswith("; mend the line: one JSON object a line, or raise data.max_reject_rate")
     assert "\n" not in line
-    check_rejects(read(str(path)), 0.02)
+    check(read(str(path)), 0.02)
 
 
 def test_reject_says_what_stood_there(tmp_path: Path) -> None:

@@ -1,23 +1,42 @@
-"""Drop exact and near duplicates; of each group the first by its source stays, whatever order rows came in."""
+"""Drop exact and near duplicates; of each group the first stays, in whatever pieces and by however many processes.
+
+Near duplicates are found by MinHash ("On the resemblance and containment of documents", Broder, 1997) with
+locality-sensitive hashing, then checked: only a Jaccard similarity of 5-word shingles of at least the threshold counts.
+What is held for each document is a digest and a few numbers; sketches and texts stay on disk.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
+import numpy as np
 import rensa
 
-__all__ = ["Duplicate", "duplicates", "shingles"]
+__all__ = [
+    "SKETCH_BYTES", "Duplicate", "candidates", "digest", "duplicates", "exact", "pairs_to_check", "resolve",
+    "shingles", "similarities", "sketches",
+]  # fmt: skip
 
 _PERMUTATIONS = 128
 # 32 bands of 4 rows find a pair of Jaccard .8 in all but one of 10^7 cases; the exact check throws out the rest.
 _BANDS = 32
+_ROWS = _PERMUTATIONS // _BANDS
+SKETCH_BYTES = 4 * _PERMUTATIONS
+_AT_ONCE = 4  # bands in memory
+# In a large bucket a document is compared with the first and the nearest before it, not with all: a template that
+# thousands of pages share would else cost the square of their number.
+_FIRST, _NEAREST = 8, 8
+# Standard deviations that a sketch's estimate may lie below the threshold and the pair still be checked.
+_DOUBT = 4.0
 _WIDTH = 5
 # Words; Han characters and kana are words of their own, as Chinese and Japanese write no spaces.
 _CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
 _WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,20 +49,130 @@ class Duplicate:
     similarity: float
 
 
-def shingles(text: str) -> frozenset[str]:
-    """Runs of 5 words (all words, if fewer); empty if there are no words."""
-    words = _WORD.findall(text)
-    if not words:
-        return frozenset()
-    return frozenset(" ".join(words[k : k + _WIDTH]) for k in range(max(1, len(words) - _WIDTH + 1)))
+def digest(text: str) -> bytes:
+    """16 bytes that stand for a text, white space at its ends aside."""
+    return hashlib.sha256(text.strip().encode()).digest()[:16]
+
+
+def shingles(texts: Sequence[str]) -> list[np.ndarray]:
+    """For each text the hashes of its runs of 5 words (of all words, if fewer): sorted uint64, none twice; empty if
+    there are no words.
+    """
+    hashed = rensa.RMinHash.hash_token_sets([_WORD.findall(text) for text in texts])
+    return [np.unique(_runs(np.array(row, np.uint64))) for row in hashed]
+
+
+def _runs(words: np.ndarray) -> np.ndarray:
+    """uint64 [n] -> [max(1, n - 4)]: one hash for each run of words, which depends on their order."""
+    count = max(1, len(words) - _WIDTH + 1) if len(words) else 0
+    total = np.zeros(count, np.uint64)
+    for k in range(min(_WIDTH, len(words))):
+        total = (total ^ (words[k : k + count])) * _MIX
+        total ^= total >> np.uint64(29)
+    return total
+
+
+def sketches(texts: Sequence[str]) -> list[bytes | None]:
+    """The MinHash sketch of each text, uint32 [128] as bytes; None for a text without words."""
+    runs = shingles(texts)
+    ends = np.cumsum([0, *map(len, runs)]).astype(np.uint64)
+    flat = np.concatenate(runs) if runs else np.zeros(0, np.uint64)
+    rows = rensa.RMinHash.digest_matrix_from_flat_token_hashes(flat, ends, _PERMUTATIONS, 0).to_rows()
+    return [np.array(row, np.uint32).tobytes() if len(own) else None for row, own in zip(rows, runs, strict=True)]
+
+
+def exact(digests: np.ndarray) -> np.ndarray:
+    """For each of S16 [n] the first index with the same digest: int64 [n]."""
+    _, first, which = np.unique(digests, return_index=True, return_inverse=True)
+    return first[which]
+
+
+def candidates(sketched: Callable[[slice], np.ndarray], ids: np.ndarray) -> np.ndarray:
+    """Pairs that share a band, as int64 [pairs, 2], (earlier, later), sorted by the later one.
+
+    Args:
+        sketched: columns of the sketches of the documents asked for: slice -> uint32 [n, columns].
+        ids: int64 [n], rising; the documents' numbers, which the pairs are given in.
+    """
+    found = np.zeros(0, np.int64)
+    for begin in range(0, _PERMUTATIONS, _ROWS * _AT_ONCE):
+        block = sketched(slice(begin, begin + _ROWS * _AT_ONCE))
+        for k in range(0, block.shape[1], _ROWS):
+            found = np.union1d(found, _in_buckets(_bucket(block[:, k : k + _ROWS])))
+    pairs = np.stack([found & 0xFFFFFFFF, found >> 32], axis=1)
+    return ids[pairs] if len(pairs) else pairs
+
+
+def _bucket(columns: np.ndarray) -> np.ndarray:
+    key = np.zeros(len(columns), np.uint64)
+    for column in columns.T:
+        key = (key ^ column.astype(np.uint64)) * _MIX
+        key ^= key >> np.uint64(31)
+    return key
+
+
+def _in_buckets(keys: np.ndarray) -> np.ndarray:
+    """(later << 32 | earlier) of pairs with the same key: with the first and with the nearest before it."""
+    order = np.argsort(keys, kind="stable")
+    same = keys[order]
+    begins = np.flatnonzero(np.r_[True, same[1:] != same[:-1]]) if len(same) else np.zeros(0, np.int64)
+    start = np.repeat(begins, np.diff(np.r_[begins, len(same)]))  # of each place, where its bucket begins
+    places = np.flatnonzero(np.arange(len(same)) > start)
+    pairs = []
+    for step in range(1, _NEAREST + 1):
+        near = places[places - step >= start[places]]
+        pairs.append(order[near] << 32 | order[near - step])
+    for step in range(_FIRST):
+        far = places[places - _NEAREST > start[places] + step]
+        pairs.append(order[far] << 32 | order[start[far] + step])
+    return np.concatenate(pairs)
+
+
+def pairs_to_check(pairs: np.ndarray, rows: Callable[[np.ndarray], np.ndarray], threshold: float) -> np.ndarray:
+    """The pairs whose sketches do not rule a similarity of `threshold` out.
+
+    Args:
+        rows: int64 [n] documents -> their sketches, uint32 [n, 128].
+    """
+    least = threshold - _DOUBT * float(np.sqrt(threshold * (1 - threshold) / _PERMUTATIONS))
+    kept = [np.zeros((0, 2), np.int64)]
+    for k in range(0, len(pairs), 8192):
+        block = pairs[k : k + 8192]
+        kept.append(block[(rows(block[:, 0]) == rows(block[:, 1])).mean(1) >= least])
+    return np.concatenate(kept)
+
+
+def similarities(texts: Sequence[str], pairs: np.ndarray) -> list[float]:
+    """Jaccard similarity of the shingles of each pair of texts, int64 [pairs, 2]."""
+    runs = shingles(texts)
+    found = []
+    for i, j in pairs.tolist():
+        shared = len(np.intersect1d(runs[i], runs[j], assume_unique=True))
+        found.append(shared / max(1, len(runs[i]) + len(runs[j]) - shared))
+    return found
+
+
+def resolve(pairs: Iterable[tuple[int, int, float]], threshold: float, count: int) -> Iterator[Duplicate]:
+    """Near duplicates among (earlier, later, similarity), sorted by the later one: each is dropped in favour of the
+    most similar document before it that stays.
+
+    Args:
+        count: documents; they are numbered below it.
+    """
+    gone = bytearray(count)
+    at, best = -1, (0.0, 0)
+    for i, j, similarity in chain(pairs, [(-1, -1, 0.0)]):
+        if j != at:
+            if best[0] >= threshold:
+                gone[at] = 1
+                yield Duplicate(at, -best[1], "near duplicate", best[0])
+            at, best = j, (0.0, 0)
+        if j >= 0 and not gone[i]:
+            best = max(best, (similarity, -i))
 
 
 def duplicates(sources: Sequence[str], texts: Sequence[str], threshold: float | None = 0.8) -> list[Duplicate]:
-    """Which rows repeat an earlier one, "earlier" by sorted source.
-
-    Near duplicates are found by MinHash ("On the resemblance and containment of documents", Broder, 1997) with
-    locality-sensitive hashing, then checked: only a Jaccard similarity of 5-word shingles of at least `threshold`
-    counts.
+    """Which of a few rows repeat an earlier one, "earlier" by sorted source; `prepare` does the same piece by piece.
 
     Args:
         sources: name of each row.
@@ -54,44 +183,21 @@ def duplicates(sources: Sequence[str], texts: Sequence[str], threshold: float | 
         In the order of sorted sources; `of` is always a row that stays.
     """
     order = sorted(range(len(texts)), key=lambda k: (sources[k], k))
-    found: list[Duplicate] = []
-    first: dict[bytes, int] = {}
-    index = _Near(threshold) if threshold is not None else None
-    for k in order:
-        digest = hashlib.sha256(texts[k].strip().encode()).digest()
-        if digest in first:
-            found.append(Duplicate(k, first[digest], "exact duplicate", 1.0))
-            continue
-        near = index.find(k, texts) if index else None
-        if near is not None:
-            found.append(Duplicate(k, near[0], "near duplicate", near[1]))
-        else:
-            first[digest] = k
-    return found
-
-
-class _Near:
-    """An index of the rows that stay, asked and extended one row at a time."""
-
-    def __init__(self, threshold: float):
-        self.threshold = threshold
-        self.index = rensa.RMinHashLSH(threshold=threshold, num_perm=_PERMUTATIONS, num_bands=_BANDS)
-
-    def find(self, k: int, texts: Sequence[str]) -> tuple[int, float] | None:
-        """The most similar row before row k if it is similar enough; else row k joins the index."""
-        own = shingles(texts[k])
-        if not own:
-            return None
-        sketch = rensa.RMinHash(num_perm=_PERMUTATIONS, seed=0)
-        sketch.update(sorted(own))
-        best = (0.0, 0)
-        for other in sorted(self.index.query(sketch)):
-            theirs = shingles(texts[other])
-            if min(len(own), len(theirs)) < self.threshold * max(len(own), len(theirs)):
-                continue
-            shared = len(own & theirs)
-            best = max(best, (shared / (len(own) + len(theirs) - shared), -other))
-        if best[0] >= self.threshold:
-            return -best[1], best[0]
-        self.index.insert(k, sketch)
-        return None
+    own = [texts[k] for k in order]
+    first = exact(np.array([digest(text) for text in own], "S16"))
+    found = [Duplicate(k, int(of), "exact duplicate", 1.0) for k, of in enumerate(first) if of != k]
+    if threshold is not None:
+        kept = np.array([k for k, of in enumerate(first) if of == k], np.int64)
+        sketched = sketches([own[k] for k in kept])
+        ids = np.array([k for k, one in zip(kept, sketched, strict=True) if one is not None], np.int64)
+        table = np.zeros((len(own), _PERMUTATIONS), np.uint32)
+        for k, one in zip(kept, sketched, strict=True):
+            if one is not None:
+                table[k] = np.frombuffer(one, np.uint32)
+        pairs = pairs_to_check(candidates(lambda part: table[ids, part], ids), lambda at: table[at], threshold)
+        scored = ((i, j, s) for (i, j), s in zip(pairs.tolist(), similarities(own, pairs), strict=True))
+        found += resolve(scored, threshold, len(own))
+    return [
+        Duplicate(order[one.index], order[one.of], one.cause, one.similarity)
+        for one in sorted(found, key=lambda one: one.index)
+    ]

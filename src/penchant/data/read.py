@@ -20,7 +20,7 @@ from penchant.data.mbox import mbox
 from penchant.data.warc import warc
 from penchant.errors import DataRejected, InputError
 
-__all__ = ["BAD_CAUSES", "Reading", "Reject", "Row", "check_rejects", "read"]
+__all__ = ["BAD_CAUSES", "Reading", "Reject", "Row", "check_column", "check_rejects", "read", "read_one"]
 
 # What makes a row bad; rows dropped for other reasons (duplicates, short ones) are no fault of the data.
 BAD_CAUSES = {
@@ -80,6 +80,11 @@ class Reading:
         """Rows read, usable or not."""
         return len(self.rows) + len(self.rejects)
 
+    @property
+    def causes(self) -> Counter[str]:
+        """How many rejects there are of each cause."""
+        return Counter(reject.cause for reject in self.rejects)
+
 
 def read(path: str | Sequence[str], text_column: str = "text", max_document_bytes: int = 5_000_000) -> Reading:
     """Read every row under a path (see `files.find`).
@@ -95,48 +100,60 @@ def read(path: str | Sequence[str], text_column: str = "text", max_document_byte
     found: Found = find(path)
     reading = Reading(files=len(found.sources), passed_over=found.passed_over)
     for source in found.sources:
-        for item in _read_one(source, text_column, max_document_bytes, reading.encodings):
+        for item in read_one(source, text_column, max_document_bytes, reading.encodings):
             if isinstance(item, Row):
                 reading.rows.append(item)
             else:
                 reading.rejects.append(item)
-    _check_column(reading)
+    check_column(
+        reading.rejects[:1], len(reading.rejects), reading.causes, any(r.row is not None for r in reading.rows)
+    )
     return reading
 
 
-def check_rejects(reading: Reading, max_reject_rate: float) -> None:
+def check_rejects(first: Sequence[Reject], causes: Mapping[str, int], count: int, max_reject_rate: float) -> None:
     """Stop where too many rows are bad.
+
+    Args:
+        first: the first reject, or none.
+        causes: how many rejects there are of each cause.
+        count: rows read, usable or not.
 
     Raises:
         DataRejected: names the first bad file and row, how many there are, and the mend.
     """
-    bad = len(reading.rejects)
-    if not bad or bad <= max_reject_rate * reading.count:
+    bad = sum(causes.values())
+    if not first or bad <= max_reject_rate * count:
         return
-    first = reading.rejects[0]
-    causes = Counter(reject.cause for reject in reading.rejects)
-    counted = ", ".join(f"{n} {cause}" for cause, n in causes.most_common())
+    one = first[0]
+    counted = ", ".join(f"{n} {cause}" for cause, n in Counter(causes).most_common())
     raise DataRejected(
-        f"{first.cause} ({first.detail}); {bad} of {reading.count} rows are bad ({counted}), more than"
+        f"{one.cause} ({one.detail}); {bad} of {count} rows are bad ({counted}), more than"
         f" max_reject_rate {max_reject_rate:g} allows",
-        f"{BAD_CAUSES[first.cause]}, or raise data.max_reject_rate",
-        file=first.path,
-        row=first.row,
+        f"{BAD_CAUSES[one.cause]}, or raise data.max_reject_rate",
+        file=one.path,
+        row=one.row,
     )
 
 
-def _check_column(reading: Reading) -> None:
-    """Stop where no row at all has the column: the name is wrong, not the data."""
-    if not reading.rejects or any(row.row is not None for row in reading.rows):
-        return
-    if all(reject.cause == "missing column" for reject in reading.rejects):
-        first = reading.rejects[0]
-        raise InputError(
-            f"no row has the column ({first.detail})", BAD_CAUSES["missing column"], file=first.path, row=first.row
-        )
+def check_column(first: Sequence[Reject], rejects: int, causes: Mapping[str, int], rows_of_files: bool) -> None:
+    """Stop where no row at all has the column: the name is wrong, not the data.
+
+    Args:
+        first: the first reject, or none.
+        rejects, causes: how many, and of each cause.
+        rows_of_files: whether any usable row came from a file of rows.
+
+    Raises:
+        InputError: names the columns that are there.
+    """
+    if first and not rows_of_files and causes.get("missing column", 0) == rejects:
+        one = first[0]
+        raise InputError(f"no row has the column ({one.detail})", BAD_CAUSES["missing column"], file=one.path,
+                         row=one.row)  # fmt: skip
 
 
-def _read_one(source: Source, column: str, limit: int, encodings: Counter[str]) -> Iterator[Row | Reject]:
+def read_one(source: Source, column: str, limit: int, encodings: Counter[str]) -> Iterator[Row | Reject]:
     """Rows of one file; what the system or a decompressor says against it becomes one reject."""
     try:
         if source.kind == "text":

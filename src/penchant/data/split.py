@@ -9,9 +9,11 @@ import hashlib
 import re
 from collections.abc import Sequence
 
+import numpy as np
+
 from penchant.errors import DataRejected
 
-__all__ = ["NAMES", "part_of", "position", "split"]
+__all__ = ["NAMES", "part_of", "position", "split", "split_places"]
 
 NAMES = ("train", "validation", "test")
 _SALT = "penchant split 1"
@@ -52,19 +54,33 @@ def split(groups: Sequence[str], fractions: tuple[float, float, float] = (0.88, 
     Raises:
         DataRejected: fewer groups than parts (3, where none has a fraction of 0).
     """
-    places = sorted((position(g), g) for g in set(groups))
+    names = sorted(set(groups))
+    parts = dict(zip(names, split_places(np.array([position(g) for g in names]), fractions), strict=True))
+    return [NAMES[parts[g]] for g in groups]
+
+
+def split_places(places: np.ndarray, fractions: tuple[float, float, float]) -> np.ndarray:
+    """The part of each group by the `position` of its name, as numbers into `NAMES`; equal places are one group.
+
+    Raises:
+        DataRejected: as `split` does.
+    """
     _, validation, test = fractions
     shares = {"test": test, "train": 1 - validation - test, "validation": validation}
     asked = [name for name, share in shares.items() if share > 1e-9]
-    if len(places) < len(asked):
+    ordered, which = np.unique(places, return_inverse=True)
+    if len(ordered) < len(asked):
         raise DataRejected(
-            f"only {len(places)} group(s) of rows, too few for train, validation and test",
+            f"only {len(ordered)} group(s) of rows, too few for train, validation and test",
             "give at least 3 files or rows (a .txt or .md is one row: cut a long one into files, with"
             " `split -l 1000 --additional-suffix=.txt`, or into rows of a .jsonl), or another data.group_column",
         )
-    parts = {g: "test" if p < test else "validation" if p < test + validation else "train" for p, g in places}
-    for wanted, order in (("test", places), ("train", places[::-1]), ("validation", places)):
-        if wanted in asked and wanted not in parts.values():
-            held = list(parts.values())
-            parts[next(g for _, g in order if held.count(parts[g]) > 1)] = wanted
-    return [parts[g] for g in groups]
+    number = {name: NAMES.index(name) for name in NAMES}
+    parts = np.where(ordered < test, number["test"],
+                     np.where(ordered < test + validation, number["validation"], number["train"]))  # fmt: skip
+    for wanted, order in (("test", 1), ("train", -1), ("validation", 1)):
+        if wanted in asked and number[wanted] not in parts:
+            counts = np.bincount(parts, minlength=len(NAMES))
+            nearest = np.flatnonzero(counts[parts[::order]] > 1)[0]
+            parts[::order][nearest] = number[wanted]
+    return parts[which].astype(np.uint8)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+from penchant.data.quantiles import at_ranks
 from penchant.files import stable_hash
-from penchant.records import Document
 
-__all__ = ["QUANTILES", "data_hash", "quantiles", "signal_summary", "tally"]
+__all__ = ["QUANTILES", "Scores", "hash_line", "tally"]
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
 
@@ -21,28 +22,47 @@ def tally(causes: Iterable[str]) -> dict[str, int]:
     return dict(sorted(Counter(causes).items()))
 
 
-def quantiles(values: np.ndarray) -> dict[str, float]:
-    """Quantiles that are values themselves (the lower neighbour), so that "score >= quantile" is well defined."""
-    cut = np.quantile(values, QUANTILES, method="lower")
-    return {f"{q:g}": float(v) for q, v in zip(QUANTILES, cut, strict=True)}
+class Scores:
+    """What a signal's scores of segments look like, however many there are.
 
-
-def signal_summary(documents: Sequence[Document], name: str, about: Mapping[str, Any]) -> dict[str, Any]:
-    """Quantiles and mean of a signal's segment scores, quantiles of documents' means, and what the signal says of
-    itself (range, help ...).
+    Args:
+        blocks: gives, each time it is called, blocks of scores (float32 [segments], documents one after another) and
+            how many segments each document has (int [documents]).
     """
-    by_document = [np.asarray(d.scores[name], dtype=np.float64) for d in documents]
-    values = np.concatenate(by_document)
-    return {
-        "quantiles": quantiles(values),
-        "document_quantiles": quantiles(np.array([scores.mean() for scores in by_document if len(scores)])),
-        "mean": float(values.mean()),
-        "minimum": float(values.min()),
-        "maximum": float(values.max()),
-        **about,
-    }
+
+    def __init__(self, blocks: Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]):
+        self.blocks = blocks
+
+    def summary(self) -> dict[str, Any]:
+        """Quantiles that are values themselves (the lower neighbour), so that "score >= quantile" is well defined;
+        mean, least and greatest; quantiles of documents' means.
+        """
+        count, total, least, most = 0, 0.0, np.inf, -np.inf
+        means = [np.zeros(0)]
+        for values, lengths in self.blocks():
+            if not len(values):
+                continue
+            count, total = count + len(values), total + float(values.sum(dtype=np.float64))
+            least, most = min(least, float(values.min())), max(most, float(values.max()))
+            own = lengths[lengths > 0]
+            starts = np.cumsum(own) - own
+            means.append(np.add.reduceat(values.astype(np.float64), starts) / own)
+        every = at_ranks(lambda: (values for values, _ in self.blocks()), [_rank(q, count) for q in QUANTILES])
+        cut = np.quantile(np.concatenate(means), QUANTILES, method="lower")
+        return {
+            "quantiles": {f"{q:g}": v for q, v in zip(QUANTILES, every, strict=True)},
+            "document_quantiles": {f"{q:g}": float(v) for q, v in zip(QUANTILES, cut, strict=True)},
+            "mean": total / count,
+            "minimum": least,
+            "maximum": most,
+        }
 
 
-def data_hash(documents: Sequence[Document]) -> str:
-    """One hash over (source, hash of the text) of every document, in order."""
-    return stable_hash([[d.source, stable_hash(d.text.encode())] for d in documents])
+def _rank(quantile: float, count: int) -> int:
+    """The place of the lower neighbour, as `numpy.quantile` has it."""
+    return int(np.floor(quantile * (count - 1)))
+
+
+def hash_line(source: str, text: str) -> bytes:
+    """What a document adds to the hash over all of them: its source and the hash of its text, as JSON."""
+    return json.dumps([source, stable_hash(text.encode())]).encode()

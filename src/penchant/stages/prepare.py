@@ -3,39 +3,36 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from penchant import registry
-from penchant.contracts import Context, Signal, StageContext
-from penchant.data import read as reading_
-from penchant.data.annotate import annotate, check_constant
-from penchant.data.files import find, kind_of
-from penchant.data.language import guess_language
-from penchant.data.read import Reading, check_rejects
-from penchant.data.split import NAMES, part_of, split
-from penchant.data.store import write_documents
-from penchant.data.summary import data_hash, signal_summary, tally
-from penchant.errors import DataRejected, InputError, OptionError, Stopped
-from penchant.files import write_json, write_text, writing
+from penchant import __version__
+from penchant.contracts import StageContext
+from penchant.data.files import Found as FilesFound
+from penchant.data.files import find
+from penchant.data.parallel import Processes, Workers
+from penchant.data.work import Work
+from penchant.errors import DataRejected, PenchantError, Stopped
+from penchant.files import stable_hash, write_json, write_text, writing
 from penchant.machine import cores
-from penchant.records import Document
 from penchant.reports.data import datasheet, rules_page
 from penchant.stages._checks import prepare_check as check
-from penchant.stages._foresee import signal_entry
-from penchant.stages._select import ROW, Selected, select
-from penchant.text.segment import LANGUAGES, segment_ends
+from penchant.stages._gather import CLEANED, Gathered
+from penchant.stages._passes import clean_all, json_line, note_counts, note_languages, score_all, tell
+from penchant.stages._select import Found
+from penchant.stages._signals import about, build_signals
+from penchant.stages._steps import Steps
 
 __all__ = ["INPUTS", "Options", "build_signals", "check", "plan", "run"]
 
 INPUTS = ()
 
-T = TypeVar("T")
+_WORTH_A_PROCESS = 1_000_000  # bytes of input; starting a process costs about half a second
 
 
 class Options(BaseModel):
@@ -83,7 +80,10 @@ class Options(BaseModel):
     max_reject_rate: float = Field(0.01, ge=0, le=1, description="share of bad rows that stops the run")
     max_document_bytes: int = Field(5_000_000, ge=1, description="a longer text is a bad row")
     max_documents: int | None = Field(None, ge=3, description="at most this many, chosen by a hash of their source")
-    workers: int | None = Field(None, ge=1, description="processes that score; by default one a core")
+    workers: int | None = Field(None, ge=1, description="processes that work; by default one a core")
+    cluster: str | None = Field(
+        None, description='work on a Ray cluster instead: its address, or "auto" for the one that runs here'
+    )
 
     @field_validator("fractions")
     @classmethod
@@ -97,44 +97,71 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     """Write `train.parquet`, `validation.parquet`, `test.parquet`, `rejects.jsonl`, `drops.jsonl`, `summary.json`.
 
     Beside them `prepare_report.html` (each rule's counts and examples), `README.md` (the datasheet), and `pii.jsonl`
-    where masks are reversible.
+    where masks are reversible. Rows are read once and go through in pieces, so memory does not grow with the corpus but
+    for less than 200 bytes a document; pieces that are finished lie in `work/` until all are, so that a run that was
+    stopped goes on from them. What is written is the same for any number of workers.
 
     Raises:
         InputError: a path, column or option is wrong.
         DataRejected: nothing or too little is usable, too many rows are bad, or a signal is constant.
         MissingExtra: a signal or `repair` needs a library that is not installed.
-        Stopped: asked to stop; nothing is kept, the stage starts anew.
+        Stopped: asked to stop; what is finished is kept.
     """
-    make = functools.partial(build_signals, tuple(json.dumps(spec) for spec in options.signals), context.seed)
-    about = _about(options.signals, make())  # fails before the work, not after it
-    reading = reading_.read(options.path, options.text_column, options.max_document_bytes)
-    _write_rows(context.folder / "rejects.jsonl", [reject.as_json() for reject in reading.rejects])
-    check_rejects(reading, options.max_reject_rate)
-    _look_for_stop(context)
-    selected = select(reading, options)
-    documents, drops = selected.documents, selected.drops
-    if not documents:
-        causes = ", ".join(f"{n} {cause}" for cause, n in tally(d["cause"] for d in drops).items())
+    make = functools.partial(Steps, options, context.seed)
+    make()  # a wrong signal fails before the work, not after it
+    found = find(options.path)
+    work = Work(context.folder / "work", _identity(options, found, context.seed))
+    workers = _workers(options, found, make)
+    try:
+        with work.removed_on(PenchantError, but=Stopped):
+            result = _prepare(options, context, found, work, workers)
+    finally:
+        workers.close()
+    work.remove()
+    return result
+
+
+def _prepare(
+    options: Options, context: StageContext, found: FilesFound, work: Work, workers: Workers
+) -> dict[str, Any]:
+    read = clean_all(options, context, found, work, workers)
+    gathered = Gathered(work, read.pieces, options)
+    gathered.check_columns()
+    gathered.deduplicate(workers, lambda done, total: tell(context, done, total, "comparing texts"))
+    gathered.limit()
+    shown = Found(examples=read.examples)
+    drops = Counter[str]()
+    with writing(context.folder / "drops.jsonl", "w") as handle:
+        for drop in gathered.dropped(shown):
+            drops[drop["cause"]] += 1
+            handle.write(json_line(drop))
+    if not gathered.stays.any():
+        causes = ", ".join(f"{n} {cause}" for cause, n in sorted(drops.items()))
         raise DataRejected(
-            f"no usable row among {reading.count} ({causes or 'nothing read'})",
+            f"no usable row among {read.count} ({causes or 'nothing read'})",
             "give data that hold text, or lower data.min_chars",
             file=options.path if isinstance(options.path, str) else ", ".join(options.path),
         )
-    languages = _languages(documents, options)
-    documents = [_segmented(d, options.segment, lang) for d, lang in zip(documents, languages, strict=True)]
-    own = _own_parts(documents, reading, options, context.note)
-    parts = own or split([d.source for d in documents], options.fractions)
-    _note(context, reading, documents, drops, languages, about)
-    documents = annotate(documents, make, options.workers or cores(), progress=lambda done: _look_for_stop(context))
-    check_constant(documents)
-    by_part = {name: [d for d, part in zip(documents, parts, strict=True) if part == name] for name in NAMES}
-    for name, rows in by_part.items():
-        write_documents(context.folder / f"{name}.parquet", rows)
-    _write_rows(context.folder / "drops.jsonl", drops)
-    summary = _summary(options, reading, documents, by_part, drops, languages, about)
-    summary |= {"rules": _rules(selected), "pii": options.pii}
-    _write_masks(context.folder / "pii.jsonl", selected)
-    summary["splits"] = "keep" if own else "hash"
+    threads = gathered.threads()
+    parts, own = gathered.parts(threads, context.note)
+    note_counts(context, read, int(gathered.stays.sum()), drops)
+    scored = score_all(options, context, gathered, threads, parts, workers)
+    note_languages(context, scored.languages, about(options.signals))
+    summary = {
+        **scored.summary(about(options.signals)),
+        "documents": {"read": read.count, "kept": int(gathered.stays.sum()), **scored.documents},
+        "segment": options.segment,
+        "files": len(found.sources),
+        "files_passed_over": found.passed_over,
+        "rejects": dict(sorted(read.causes.items())),
+        "max_reject_rate": options.max_reject_rate,
+        "drops": dict(sorted(drops.items())),
+        "encodings": dict(sorted(read.encodings.items())),
+        "rules": _rules(drops, read.changed, shown.examples),
+        "pii": options.pii,
+        "splits": "keep" if own else "hash",
+    }
+    _write_masks(context.folder / "pii.jsonl", work, read.pieces)
     write_json(context.folder / "summary.json", summary)
     paths = [options.path] if isinstance(options.path, str) else options.path
     write_text(context.folder / "prepare_report.html", rules_page(summary))
@@ -150,162 +177,48 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
     return {"files": len(found), "megabytes": round(size / 1e6, 1), "seconds": round(2 + size / per_second)}
 
 
-def build_signals(specs: Sequence[str], seed: int = 0) -> dict[str, Signal]:
-    """Signals by the name of their scores, from JSON specs (`"style"` or `{"name": "style", "as": "pep8", ...}`).
-
-    Raises:
-        InputError: no such signal.
-        OptionError: an option is unknown, has the wrong type, or a name comes twice.
-        MissingExtra: its library is not installed.
-    """
-    made: dict[str, Signal] = {}
-    for text in specs:
-        label, name, options = signal_entry(json.loads(text))
-        module = registry.load("signals", name)
-        try:
-            chosen = module.Options(**options) if hasattr(module, "Options") else options
-        except ValidationError as error:
-            first = error.errors()[0]
-            key = ".".join(str(part) for part in first["loc"])
-            known = ", ".join(module.Options.model_fields)
-            raise OptionError(f"signal {name}: {key}: {first['msg']}", f"its options are {known}") from error
-        if label in made:
-            raise OptionError(f"two signals write the scores {label!r}", "give one of them another name with `as`")
-        made[label] = module.build(chosen, Context(seed=seed))
-    return made
+def _identity(options: Options, found: FilesFound, seed: int) -> dict[str, Any]:
+    """What finished pieces depend on: the options but for who works, and the files as they are."""
+    chosen = options.model_dump(mode="json", exclude={"workers", "cluster"})
+    files = [(s.name, s.kind, *_state(s.path)) for s in found.sources]
+    return {"version": __version__, "options": chosen, "seed": seed, "files": stable_hash(files)}
 
 
-def _about(specs: Sequence[str | Mapping[str, Any]], made: Mapping[str, Signal]) -> dict[str, dict[str, Any]]:
-    about = {}
-    for label, name, options in map(signal_entry, specs):
-        module = registry.load("signals", name)
-        languages = getattr(module, "LANGUAGES", "any")
-        about[label] = {
-            "name": name,
-            "options": options,
-            "range": list(getattr(module, "RANGE", (None, None))),
-            "languages": languages if isinstance(languages, str) else list(languages),
-            "help": (module.__doc__ or "").strip().partition("\n")[0],
-        }
-    return about
+def _state(path: Path) -> tuple[int, int]:
+    try:
+        state = path.stat()
+    except OSError:  # a link to nowhere: a reject, when it is read
+        return 0, 0
+    return state.st_size, state.st_mtime_ns
 
 
-def _own_parts(
-    documents: Sequence[Document], reading: Reading, options: Options, note: Callable[[str], None]
-) -> list[str] | None:
-    """The part of each document by the name of its file, or None where the hash decides.
+def _workers(options: Options, found: FilesFound, make: Callable[[], Steps]) -> Workers:
+    if options.cluster is not None:
+        from penchant.runtime.cluster import Cluster
 
-    Left to itself, only for files of rows (a folder `test` among sources is code, not a part), and only if every file
-    names its part and all three are there.
-
-    Raises:
-        InputError: `splits=keep`, and a file names no part, or a part has no file.
-    """
-    if options.splits == "hash":
-        return None
-    paths = {row.source: row.path for row in reading.rows}
-    rows = [str(d.columns.get(ROW, d.source)) for d in documents]
-    parts = {source: part_of(source.partition("#")[0]) for source in rows}
-    missing = [name for name in NAMES if name not in parts.values()]
-    unnamed = next((source for source, part in parts.items() if part is None), None)
-    if options.splits is None:
-        if unnamed or any(kind_of(paths[source]) == "text" for source in rows):
-            return None
-        if missing:
-            note(f"no file is named {' or '.join(missing)}: rows of all files are split anew, by a hash")
-            return None
-        note("the dataset's own train, validation and test are kept; data.splits=hash splits anew")
-        return [str(parts[source]) for source in rows]
-    if missing or unnamed:
-        problem = f"no usable row in a file named {missing[0]}" if missing else "the file's name says no part"
-        mend = "name files or folders train, validation and test, or set data.splits=hash"
-        raise InputError(problem, mend, file=str(options.path) if missing else paths[str(unnamed)])
-    return [str(parts[source]) for source in rows]
+        return Cluster(make, options.cluster)
+    size = sum(_state(source.path)[0] for source in found.sources)
+    return Processes(make, min(options.workers or cores(), 1 + size // _WORTH_A_PROCESS))
 
 
-def _languages(documents: Sequence[Document], options: Options) -> list[str]:
-    return [options.language or guess_language(d.text, d.source) for d in documents]
-
-
-def _segmented(document: Document, unit: str, language: str) -> Document:
-    rules = language if language in LANGUAGES else "en"
-    return Document(document.source, document.text, segment_ends(document.text, unit, rules), {}, document.columns)
-
-
-def _note(
-    context: StageContext,
-    reading: Reading,
-    documents: Sequence[Document],
-    drops: Sequence[Mapping[str, Any]],
-    languages: Sequence[str],
-    about: Mapping[str, Mapping[str, Any]],
-) -> None:
-    counts = ", ".join(f"{n} {c}" for c, n in tally([d["cause"] for d in drops]).items())
-    context.note(f"{len(documents)} documents of {reading.count} rows" + (f" (dropped: {counts})" if counts else ""))
-    if reading.rejects:
-        counts = ", ".join(f"{n} {c}" for c, n in tally(r.cause for r in reading.rejects).items())
-        context.note(f"{len(reading.rejects)} bad rows ({counts}), see {context.folder / 'rejects.jsonl'}")
-    common = Counter(languages).most_common(1)[0][0]
-    for label, facts in about.items():
-        if facts["languages"] != "any" and common not in (*facts["languages"], "und"):
-            served = ", ".join(facts["languages"])
-            context.note(f"signal {label} serves {served}, but most documents look like {common}")
-
-
-def _summary(
-    options: Options,
-    reading: Reading,
-    documents: Sequence[Document],
-    by_part: Mapping[str, Sequence[Document]],
-    drops: Sequence[Mapping[str, Any]],
-    languages: Sequence[str],
-    about: Mapping[str, Mapping[str, Any]],
-) -> dict[str, Any]:
-    return {
-        "documents": {"read": reading.count, "kept": len(documents), **{k: len(v) for k, v in by_part.items()}},
-        "segments": {k: sum(len(d.ends) for d in v) for k, v in by_part.items()},
-        "characters": {k: sum(len(d.text) for d in v) for k, v in by_part.items()},
-        "segment": options.segment,
-        "files": reading.files,
-        "files_passed_over": reading.passed_over,
-        "rejects": tally(reject.cause for reject in reading.rejects),
-        "max_reject_rate": options.max_reject_rate,
-        "drops": tally(d["cause"] for d in drops),
-        "encodings": dict(sorted(reading.encodings.items())),
-        "languages": tally(languages),
-        "signals": {label: signal_summary(by_part["train"], label, facts) for label, facts in about.items()},
-        "data_hash": data_hash(documents),
-    }
-
-
-def _rules(selected: Selected) -> dict[str, dict[str, Any]]:
+def _rules(
+    drops: Mapping[str, int], changed: Mapping[str, int], examples: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """By rule: documents dropped or changed (personal data by kind: values), and examples."""
-    counts = {**tally(d["cause"] for d in selected.drops), **dict(sorted(selected.changed.items()))}
+    counts = {**dict(sorted(drops.items())), **dict(sorted(changed.items()))}
     return {
-        name: {
-            "action": "changed" if name in selected.changed else "dropped",
-            "count": count,
-            "examples": selected.examples.get(name, []),
-        }
-        for name, count in counts.items()
+        name: {"action": "changed" if name in changed else "dropped", "count": n, "examples": examples.get(name, [])}
+        for name, n in counts.items()
     }
 
 
-def _write_masks(path: Path, selected: Selected) -> None:
+def _write_masks(path: Path, work: Work, pieces: int) -> None:
     """The values behind reversible masks, for their owner's eyes alone; no file where there are none."""
-    if selected.masks:
-        path.touch(mode=0o600)
-        _write_rows(path, [{"source": source, "values": values} for source, values in selected.masks.items()])
-        path.chmod(0o600)
-
-
-def _write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    rows = (item for facts in work.all_facts(CLEANED, pieces) for item in facts["masks"].items())
+    if (first := next(rows, None)) is None:
+        return
+    path.touch(mode=0o600)
     with writing(path, "w") as handle:
-        for row in rows:
-            line = json.dumps(row, ensure_ascii=False)
-            handle.write(line.encode("utf-8", "replace").decode("utf-8") + "\n")
-
-
-def _look_for_stop(context: StageContext) -> None:
-    if number := context.stop():
-        raise Stopped(number)
+        for source, values in chain([first], rows):
+            handle.write(json_line({"source": source, "values": values}))
+    path.chmod(0o600)
