@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 
 from penchant import registry
-from penchant.batches.corpus import Corpus, encode, plain, windows_of
+from penchant.batches.corpus import Corpus, encode, plain
 from penchant.contracts import Context
+from penchant.data.shards import Windows
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
 from penchant.models.heads import add_heads
@@ -69,7 +70,7 @@ def losses(name):
     model = Decoder(config).initialise(0)
     add_heads(model, getattr(objective, "heads", {}))
     transform = getattr(objective, "transform", None) or plain(tokenizer)
-    source = Corpus(windows_of(encode(texts, tokenizer, transform, False), 32), 128, 4, 0)
+    source = Corpus(Windows(encode(texts, tokenizer, transform, False), 32), 128, 4, 0)
     rows = Rows()
     options = OptimizerOptions(name="adamw", learning_rate=3e-3)
     train(model, Optimizer(model, options, STEPS), TrainingPlan(source, objective, STEPS, save_steps=99), rows)

@@ -17,11 +17,12 @@ import numpy as np
 
 from penchant.advantages.group import group_advantages
 from penchant.algorithms import ppo
-from penchant.batches.corpus import Corpus, windows_of
+from penchant.batches.corpus import Corpus
 from penchant.batches.prompts import PromptSet
 from penchant.batches.rollouts import Rollouts, Sampling
 from penchant.batches.rows import Item, Rows, with_values
 from penchant.contracts import Algorithm, Context, StageContext
+from penchant.data.shards import Windows
 from penchant.errors import Stopped
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
@@ -41,7 +42,7 @@ def corpus(mesh: Mesh, content: int = 160) -> tuple[Any, Any]:
     """Random documents, and their likelihood; `content` tokens a step."""
     rng = np.random.default_rng(0)
     documents = [Encoded(rng.integers(0, 50, n) // 5, rng.random(n) < 0.1) for n in (140, 390, 233)]
-    source = Corpus(windows_of(documents, 16), content, 3, seed=5, mesh=mesh)
+    source = Corpus(Windows(documents, 16), content, 3, seed=5, mesh=mesh)
     return source, mle.build(mle.Options(), Context())
 
 

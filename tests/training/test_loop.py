@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from penchant.batches.corpus import Corpus, windows_of
+from penchant.batches.corpus import Corpus
 from penchant.contracts import Context, StageContext
+from penchant.data.shards import Windows
 from penchant.errors import CorruptCheckpoint, DataRejected, NotFinite, Stopped
 from penchant.models.config import DecoderConfig
 from penchant.models.decoder import Decoder
@@ -28,7 +29,7 @@ def parts(folder, *, name="muon", dtype=torch.float32, stop=lambda: 0, source=No
     model = Decoder(config).initialise(0).to(dtype)
     rng = np.random.default_rng(0)
     documents = [Encoded(np.arange(n) * 7 % 50, rng.random(n) < 0.1) for n in (40, 90, 33)]
-    source = source or Corpus(windows_of(documents, 16), 64, 3, seed=5)
+    source = source or Corpus(Windows(documents, 16), 64, 3, seed=5)
     context = StageContext("toy", folder, {}, 0, 1, stop, lambda _: None)
     recorder = StageRecorder(context, model, lambda _: None, best="eval_loss")
     evaluate = lambda step: {"eval_loss": 1.0 / step}  # noqa: E731
@@ -108,7 +109,7 @@ class Poisoned(Corpus):
 
 
 def poisoned():
-    return Poisoned(windows_of([Encoded(np.arange(200) % 50, np.zeros(200, bool))], 16), 64, 4, seed=1)
+    return Poisoned(Windows([Encoded(np.arange(200) % 50, np.zeros(200, bool))], 16), 64, 4, seed=1)
 
 
 def test_not_finite_halts_and_is_never_saved(tmp_path):
@@ -127,12 +128,12 @@ def test_not_finite_is_skipped_or_rolled_back(tmp_path, how):
 
 def test_an_empty_loss_mask_is_refused():
     with pytest.raises(DataRejected, match="empty loss mask"):
-        Corpus(windows_of([Encoded(np.arange(20), np.ones(20, bool))], 8), 8, 2, 0)
+        Corpus(Windows([Encoded(np.arange(20), np.ones(20, bool))], 8), 8, 2, 0)
 
 
 def test_the_corpus_counts_content_tokens_and_sees_every_window_once_an_epoch():
     rng = np.random.default_rng(0)
-    windows = windows_of([Encoded(rng.integers(0, 50, 300), rng.random(300) < 0.2)], 16)
+    windows = Windows([Encoded(rng.integers(0, 50, 300), rng.random(300) < 0.2)], 16)
     source = Corpus(windows, 40, 2, seed=0)
     seen = []
     for step in range(12):

@@ -6,14 +6,14 @@ content tokens (control tokens not counted) is reached, so runs with and without
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from penchant.batches.spread import cut
 from penchant.contracts import Transform
-from penchant.data.pack import cut_windows, next_token_batch
+from penchant.data.pack import next_token_batch
 from penchant.errors import DataRejected, InputError
 from penchant.records import Batch, Document, Encoded
 from penchant.runtime.mesh import Mesh
@@ -21,7 +21,7 @@ from penchant.runtime.random import stream
 from penchant.text.control import encode_document
 from penchant.text.tokenizer import Tokenizer
 
-__all__ = ["Corpus", "Pack", "encode", "next_tokens", "plain", "windows_of"]
+__all__ = ["Corpus", "Pack", "encode", "encoded", "next_tokens", "plain"]
 
 Pack = Callable[..., Batch]  # (windows, numbers, what the noise is drawn for)
 
@@ -35,19 +35,28 @@ def plain(tokenizer: Tokenizer) -> Transform:
     return transform
 
 
-def encode(documents: Sequence[Document], tokenizer: Tokenizer, transform: Transform, heldout: bool) -> list[Encoded]:
-    """Documents as tokens, an end token on both sides; those that the transform leaves out are not there.
+def encode(documents: Iterable[Document], tokenizer: Tokenizer, transform: Transform, heldout: bool) -> list[Encoded]:
+    """Documents as tokens, see `encoded`; those that the transform leaves out are not there."""
+    return [one for one in encoded(documents, tokenizer, transform, heldout) if one is not None]
+
+
+def encoded(
+    documents: Iterable[Document], tokenizer: Tokenizer, transform: Transform, heldout: bool
+) -> Iterator[Encoded | None]:
+    """Documents as tokens, an end token on both sides; None for one that the transform leaves out.
 
     Raises:
         InputError: the transform gave arrays of different lengths, or columns to some documents alone.
     """
-    found: list[Encoded] = []
+    names = None
     for number, document in enumerate(documents):
         one = transform(document, number, heldout)
         if one is None or not len(one.ids):
+            yield None
             continue
         lengths = {len(one.ids), len(one.control), *map(len, one.columns.values())}
-        if len(lengths) > 1 or (found and found[0].columns.keys() != one.columns.keys()):
+        names = one.columns.keys() if names is None else names
+        if len(lengths) > 1 or names != one.columns.keys():
             raise InputError(
                 "the objective's transform gave arrays of different lengths, or other columns than before",
                 "mend it: one entry a token, the same columns for each document",
@@ -55,21 +64,14 @@ def encode(documents: Sequence[Document], tokenizer: Tokenizer, transform: Trans
             )
         ids = np.pad(one.ids.astype(np.int32), 1, constant_values=tokenizer.eos_id)
         columns = {name: np.pad(values, 1, mode="edge") for name, values in one.columns.items()}
-        found.append(Encoded(ids, np.pad(one.control, 1), columns))
-    return found
-
-
-def windows_of(documents: Sequence[Encoded], context: int) -> list[Encoded]:
-    """All windows of encoded documents, with at least one label each."""
-    found = [window for document in documents for window in cut_windows(document, context)]
-    return [window for window in found if not window.control[1:].all()]
+        yield Encoded(ids, np.pad(one.control, 1), columns)
 
 
 class Corpus:
     """A source of next-token batches.
 
     Args:
-        windows: from `windows_of`.
+        windows: such as `data.shards.Windows`.
         content_tokens: labels of one optimizer step, over all micro-batches.
         micro_batch_size: windows of one micro-batch at most.
         mesh: the threads and processes that a step is cut for.
@@ -91,7 +93,8 @@ class Corpus:
                 "give more text, or check segment= and signal=",
             )
         self.windows, self.per_step, self.micro, self.seed = windows, content_tokens, micro_batch_size, seed
-        self.counts = np.array([int((~window.control[1:]).sum()) for window in windows])
+        counts = getattr(windows, "counts", None)
+        self.counts = [int((~w.control[1:]).sum()) for w in windows] if counts is None else counts
         self.mesh, self.pack = mesh or Mesh.alone(), pack or next_tokens
         self.taken = 0  # windows drawn so far
         self.content = 0  # content tokens drawn so far

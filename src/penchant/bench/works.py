@@ -19,12 +19,13 @@ import numpy as np
 import torch
 
 from penchant import registry
-from penchant.batches.corpus import Corpus, windows_of
+from penchant.batches.corpus import Corpus
 from penchant.batches.prompts import PromptSet
 from penchant.batches.rollouts import Rollouts, Sampling
 from penchant.batches.rows import Item, Rows, batch_of, with_values
 from penchant.batches.spread import cut
 from penchant.contracts import Context, Judgement, Source, Spot
+from penchant.data.shards import Windows
 from penchant.errors import InputError
 from penchant.models.decoder import Decoder
 from penchant.models.load import load_model
@@ -115,7 +116,7 @@ def sft(bench: Bench) -> tuple[list[float], int]:
     """64 rows of 256 tokens of plain text, packed, one update a batch."""
     ids = [i for text in bench.tokenizer.encode_batch(bench.text(2000, 90)) for i in text]
     document = Encoded(np.array(ids, np.int32), np.zeros(len(ids), bool))
-    windows = [w for w in windows_of([document], CONTEXT) if len(w.ids) == CONTEXT + 1]
+    windows = [w for w in Windows([document], CONTEXT) if len(w.ids) == CONTEXT + 1]
     source = Corpus(windows, ROWS * CONTEXT, bench.micro_batch_size, 0)
     objective = registry.load("objectives", "mle").build(None, Context())
     return _train(bench, source, objective), ROWS * CONTEXT

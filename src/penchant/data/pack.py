@@ -8,10 +8,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from penchant.records import Batch, Encoded
+from penchant.records import Batch
 
 __all__ = [
-    "completion_batch", "cut_windows", "masked_batch", "next_token_batch", "pair_batch", "shared_prompt_batch",
+    "completion_batch", "masked_batch", "next_token_batch", "pair_batch", "shared_prompt_batch",
 ]  # fmt: skip
 
 
@@ -226,14 +226,3 @@ def masked_batch(
     positions = np.concatenate([np.arange(n) for n in lengths])
     known = {k: np.concatenate(v)[at].astype(np.float32) for k, v in (columns or {}).items()}
     return Batch(seen, positions, lengths, flat[at], at, unit, known, 1.0, banned)
-
-
-def cut_windows(document: Encoded, context: int) -> list[Encoded]:
-    """Cut one document into windows of at most `context` inputs, neighbours sharing one token.
-
-    Every token but the first is a label in exactly one window. A remainder of fewer than 2 tokens is no window.
-    """
-    spans = [slice(a, a + context + 1) for a in range(0, len(document.ids) - 1, context)]
-    return [
-        Encoded(document.ids[s], document.control[s], {k: v[s] for k, v in document.columns.items()}) for s in spans
-    ]

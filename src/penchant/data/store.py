@@ -16,7 +16,7 @@ from penchant.files import writing
 from penchant.records import Document
 
 __all__ = [
-    *("Writer", "arrays", "column_types", "document_blocks", "note_types"),
+    *("Writer", "arrays", "column_types", "each_document", "note_types"),
     *("read_documents", "write_documents"),
 ]
 
@@ -129,11 +129,11 @@ def read_documents(path: Path) -> list[Document]:
     Raises:
         InputError: missing, not Parquet, or without our columns.
     """
-    return [document for block in document_blocks(path) for document in block]
+    return list(each_document(path))
 
 
-def document_blocks(path: Path) -> Iterator[list[Document]]:
-    """The same, as many at a time as were written at once, so that memory does not grow with the file.
+def each_document(path: Path) -> Iterator[Document]:
+    """The same one after another; in memory are as many as were written at once.
 
     Raises:
         InputError: as `read_documents` does.
@@ -145,7 +145,7 @@ def document_blocks(path: Path) -> Iterator[list[Document]]:
             if missing := [name for name in _OWN if name not in file.schema_arrow.names]:
                 raise InputError(f"no column {missing[0]!r}", "give a file that `penchant prepare` wrote", file=path)
             for k in range(file.num_row_groups):
-                yield _documents(file.read_row_group(k))
+                yield from _documents(file.read_row_group(k))
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"not a Parquet file ({error})", "run `penchant prepare` again", file=path) from error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import os
 import socket
@@ -31,7 +32,7 @@ class Cluster:
     def __init__(self, make: Callable[[], Any], address: str):
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
         try:
-            import ray
+            ray: Any = importlib.import_module("ray")
         except ImportError as error:
             raise MissingExtra("data.cluster", "ray") from error
         self._ray = ray

@@ -6,9 +6,10 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from penchant.batches.corpus import Pack, next_tokens, windows_of
+from penchant.batches.corpus import Pack, next_tokens
 from penchant.batches.spread import cost, cut
 from penchant.contracts import StageContext
+from penchant.data.shards import Windows
 from penchant.errors import DataRejected
 from penchant.files import append_json_lines
 from penchant.models.decoder import Decoder
@@ -46,11 +47,11 @@ class HeldOut:
         pack: Pack = next_tokens,
     ):
         self.pack, self.plain = pack, pack is next_tokens
-        windows = windows_of(documents, options.context)
+        windows = Windows(documents, options.context)
         order = stream(0, "heldout").permutation(len(windows))
         self.windows, content = [], 0
         for i in order:
-            self.windows.append(windows[i])
+            self.windows.append(windows[int(i)])
             content += int((~windows[i].control[1:]).sum())
             if content >= options.eval_tokens:
                 break

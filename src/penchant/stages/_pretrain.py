@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from penchant import console
-from penchant.batches.corpus import Corpus, Pack, encode, next_tokens, plain, windows_of
+from penchant.batches.corpus import Corpus, Pack, encode, encoded, next_tokens, plain
 from penchant.batches.noise import MASK, SENTINELS, Denoise, Mask, sentinel
 from penchant.contracts import Context, Objective, StageContext
-from penchant.data.store import read_documents
+from penchant.data.shards import Shards, Windows
+from penchant.data.store import each_document
 from penchant.errors import DataRejected, InputError
 from penchant.files import read_json, write_json
 from penchant.models.architectures import from_shape
@@ -22,7 +25,7 @@ from penchant.models.load import load_model, load_tokenizer
 from penchant.models.names import decoder_start
 from penchant.models.widen import widened
 from penchant.plugins import checked, plug
-from penchant.records import Document, Encoded
+from penchant.records import Encoded
 from penchant.runs.recorder import StageRecorder
 from penchant.runtime.mesh import Mesh
 from penchant.runtime.precision import resolve_dtype
@@ -90,24 +93,26 @@ def _layout(
     if not control:
         profile = tuple(getattr(objective, "profile", ()))
         return Conditioning((), segment, language, context=options.context, profile=profile)
-    after = segment_closers(read_documents(data / "train.parquet"), tokenizer, segment)
+    after = segment_closers(each_document(data / "train.parquet"), tokenizer, segment)
     agrees = None
     if segment == "sentence":
-        agrees = agreement(read_documents(data / "validation.parquet"), tokenizer, after)
+        agrees = agreement(each_document(data / "validation.parquet"), tokenizer, after)
     return Conditioning(control, segment, language, after, agrees, options.context)
 
 
 def _encoded(
-    name: str, objective: Objective, tokenizer: Tokenizer, data: Path, context: StageContext
-) -> tuple[list[Encoded], list[Encoded]]:
-    """The documents of train and validation as the objective sees them."""
+    name: str, objective: Objective, tokenizer: Tokenizer, data: Path, context: StageContext, folder: Path
+) -> tuple[Shards, Shards]:
+    """The documents of train and validation as the objective sees them, in files under `folder`."""
     transform = getattr(objective, "transform", None) or plain(tokenizer)
-    documents: list[Document] = read_documents(data / "train.parquet")
-    train_documents = encode(documents, tokenizer, transform, heldout=False)
-    _check_columns(name, objective, train_documents)
-    if left_out := len(documents) - len(train_documents):
-        context.note(f"{context.name}: objective {name} leaves out {left_out} of {len(documents)} documents")
-    return train_documents, encode(read_documents(data / "validation.parquet"), tokenizer, transform, heldout=True)
+    made = []
+    for part in ("train", "validation"):
+        documents = each_document(data / f"{part}.parquet")
+        made.append(Shards.made(folder / part, encoded(documents, tokenizer, transform, part == "validation")))
+    _check_columns(name, objective, made[0][:1])
+    if left_out := made[0].read - len(made[0]):
+        context.note(f"{context.name}: objective {name} leaves out {left_out} of {made[0].read} documents")
+    return made[0], made[1]
 
 
 def _seeded(options: Options, context: StageContext) -> StageContext:
@@ -147,7 +152,8 @@ def _profile_tokens(options: Options, data: Path) -> list[str]:
     """Control tokens of the authors' profiles that the objective names, as the tokenizer stage makes them."""
     own: Mapping[str, Any] = options.objective if isinstance(options.objective, dict) else {}
     attributes = {name: Attribute(**(given or {})) for name, given in own.get("attributes", {}).items()}
-    known = known_values([d.columns for d in read_documents(data / "train.parquet")], attributes) if attributes else {}
+    rows = each_document(data / "train.parquet")
+    known = known_values((d.columns for d in rows), attributes) if attributes else {}
     return [f"{name}={value}" for name, values in known.items() for value in values]
 
 
@@ -198,23 +204,24 @@ def preflight(options: Options, context: StageContext) -> dict[str, Any]:
     context = _seeded(options, context)
     data = context.inputs["data"]
     tokenizer, name, objective, _ = _start(options, context, read_json(data / "summary.json"))
-    documents = read_documents(data / "train.parquet")[:LOOKED_AT]
+    documents = list(islice(each_document(data / "train.parquet"), LOOKED_AT))
     transform = getattr(objective, "transform", None) or plain(tokenizer)
-    encoded = encode(documents, tokenizer, transform, heldout=False)
-    _check_columns(name, objective, encoded)
-    windows = windows_of(encoded, options.context)
+    learned_from = encode(documents, tokenizer, transform, heldout=False)
+    _check_columns(name, objective, learned_from)
+    windows = Windows(learned_from, options.context)
     if not windows:
         raise DataRejected(f"objective {name} leaves nothing of the first {len(documents)} documents", "see threshold=")
     learned = [~w.control[1:] for w in windows]
     examples = [
-        {"marked": marked(w.ids[1:].tolist(), mask, tokenizer)} for w, mask in zip(windows[:3], learned, strict=False)
+        {"marked": marked(w.ids[1:].tolist(), mask, tokenizer)}
+        for w, mask in zip(windows[:3], learned[:3], strict=True)
     ]
     tokens, kept = sum(map(len, learned)), sum(int(mask.sum()) for mask in learned)
     context.note(
-        f"{context.name}: of the first {len(documents)} documents {len(encoded)} are learned from; "
+        f"{context.name}: of the first {len(documents)} documents {len(learned_from)} are learned from; "
         f"loss on {kept:,} of {tokens:,} tokens, windows of at most {options.context}"
     )
-    return {"documents": len(encoded), "tokens": tokens, "loss_tokens": kept, "examples": examples}
+    return {"documents": len(learned_from), "tokens": tokens, "loss_tokens": kept, "examples": examples}
 
 
 def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
@@ -225,7 +232,8 @@ def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
     summary = read_json(data / "summary.json")
     tokenizer, name, objective, begun = _start(options, context, summary)
     layout = _layout(objective, options, data, summary, tokenizer)
-    documents, validation = _encoded(name, objective, tokenizer, data, context)
+    tokens = context.folder / f"tokens-{mesh.place.rank}"
+    documents, validation = _encoded(name, objective, tokenizer, data, context, tokens)
     model = _model(options, tokenizer, begun, mesh, context.seed)
     add_heads(model, getattr(objective, "heads", {}))
     pack = _pack(options, tokenizer, model, context.seed)
@@ -247,7 +255,7 @@ def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
     rows = recorder.decided("micro_batch_size", lambda: rows_at_once(asked, model, long, mesh, again, context.note))
     parameters = sum(p.numel() for p in model.parameters())
     mesh.place_model(model, again)
-    source = Corpus(windows_of(documents, long), options.batch_size * long, rows, context.seed, mesh, pack)
+    source = Corpus(Windows(documents, long), options.batch_size * long, rows, context.seed, mesh, pack)
     the_plan = TrainingPlan(
         source, objective, options.steps, heldout, options.eval_steps, options.save_steps, options.on_not_finite
     )
@@ -269,4 +277,5 @@ def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
         **mesh.summary(),
     }
     mesh.close()
+    shutil.rmtree(tokens)
     return summary

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from penchant.contracts import StageContext
-from penchant.data.store import read_documents
+from penchant.data.store import each_document
 from penchant.errors import InputError
 from penchant.text.control import BAD, GOOD
 from penchant.text.profile import Attribute, known_values
@@ -38,17 +38,17 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     if "data" not in context.inputs:
         raise InputError(f"stage {context.name} has no input `data`", "give inputs: {data: STAGE}")
     folder = context.inputs["data"]
-    documents = read_documents(folder / "train.parquet")
-    known = known_values([d.columns for d in documents], options.attributes)
+    known = known_values((d.columns for d in each_document(folder / "train.parquet")), options.attributes)
     control = (GOOD, BAD, *(f"{name}={value}" for name, values in known.items() for value in values))
-    tokenizer = Tokenizer.train([d.text for d in documents], options.vocab_size, control)
+    tokenizer = Tokenizer.train((d.text for d in each_document(folder / "train.parquet")), options.vocab_size, control)
     tokenizer.save(context.folder)
     for name, values in known.items():
         context.note(f"{context.name}: profile {name}: " + ", ".join(f"{value} ({n})" for value, n in values.items()))
-    texts = [d.text for d in read_documents(folder / "validation.parquet")]
-    tokens = sum(map(len, tokenizer.encode_batch(texts)))
+    characters, tokens = 0, 0
+    for document in each_document(folder / "validation.parquet"):
+        characters, tokens = characters + len(document.text), tokens + len(tokenizer.encode(document.text))
     told = {"profile": known} if known else {}
-    return {"vocab_size": tokenizer.vocab_size, "characters_per_token": sum(map(len, texts)) / max(1, tokens), **told}
+    return {"vocab_size": tokenizer.vocab_size, "characters_per_token": characters / max(1, tokens), **told}
 
 
 def plan(options: Options, context: StageContext) -> dict[str, Any]:

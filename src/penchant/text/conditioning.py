@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -123,7 +123,7 @@ def line_closers(tokenizer: Tokenizer) -> tuple[int, ...]:
     return () if tokenizer.newline_id is None else (tokenizer.newline_id,)
 
 
-def segment_closers(documents: Sequence[Document], tokenizer: Tokenizer, segment: str) -> tuple[int, ...]:
+def segment_closers(documents: Iterable[Document], tokenizer: Tokenizer, segment: str) -> tuple[int, ...]:
     """Ids of the tokens after which a segment begins: the newline for lines, none for whole documents.
 
     For sentences, those after which one begins in at least half of all cases (and twice at least).
@@ -134,7 +134,7 @@ def segment_closers(documents: Sequence[Document], tokenizer: Tokenizer, segment
     return tuple(int(i) for i in np.flatnonzero((closing >= 2) & (2 * closing >= seen)))
 
 
-def agreement(documents: Sequence[Document], tokenizer: Tokenizer, after: Sequence[int]) -> dict[str, float]:
+def agreement(documents: Iterable[Document], tokenizer: Tokenizer, after: Sequence[int]) -> dict[str, float]:
     """How well tokens tell where segments begin: `precision`, `recall`, and the number of `boundaries` looked at."""
     seen, closing = _counts(documents, tokenizer)
     chosen = list(after)
@@ -146,7 +146,7 @@ def agreement(documents: Sequence[Document], tokenizer: Tokenizer, after: Sequen
     }
 
 
-def _counts(documents: Sequence[Document], tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
+def _counts(documents: Iterable[Document], tokenizer: Tokenizer) -> tuple[np.ndarray, np.ndarray]:
     """For each token, int [vocabulary]: how often another one follows, and how often a new segment does."""
     seen, closing = (np.zeros(tokenizer.vocab_size, np.int64) for _ in range(2))
     some: Any = next(iter(tokenizer.control_ids))

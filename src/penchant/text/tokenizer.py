@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +95,17 @@ class Tokenizer:
             initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
             show_progress=False,
         )
-        texts = list(texts)
-        if not any(texts):
+        some = False
+
+        def told() -> Iterator[str]:
+            nonlocal some
+            for text in texts:
+                some = some or bool(text)
+                yield text
+
+        backend.train_from_iterator(told(), trainer=trainer)
+        if not some:
             raise DataRejected("no text to train a tokenizer on", "give data with at least one row of text")
-        backend.train_from_iterator(texts, trainer=trainer)
         return cls(backend)
 
     @classmethod
