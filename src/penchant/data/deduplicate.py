@@ -8,13 +8,14 @@ What is held for each document is a digest and a few numbers; sketches and texts
 from __future__ import annotations
 
 import hashlib
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
 import numpy as np
 import rensa
+
+from penchant.data.words import hashed_words
 
 __all__ = [
     "SKETCH_BYTES", "Duplicate", "candidates", "digest", "duplicates", "exact", "pairs_to_check", "resolve",
@@ -33,9 +34,6 @@ _FIRST, _NEAREST = 8, 8
 # Standard deviations that a sketch's estimate may lie below the threshold and the pair still be checked.
 _DOUBT = 4.0
 _WIDTH = 5
-# Words; Han characters and kana are words of their own, as Chinese and Japanese write no spaces.
-_CJK = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_WORD = re.compile(rf"[{_CJK}]|[^\W{_CJK}]+")
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -58,27 +56,33 @@ def shingles(texts: Sequence[str]) -> list[np.ndarray]:
     """For each text the hashes of its runs of 5 words (of all words, if fewer): sorted uint64, none twice; empty if
     there are no words.
     """
-    hashed = rensa.RMinHash.hash_token_sets([_WORD.findall(text) for text in texts])
-    return [np.unique(_runs(np.array(row, np.uint64))) for row in hashed]
-
-
-def _runs(words: np.ndarray) -> np.ndarray:
-    """uint64 [n] -> [max(1, n - 4)]: one hash for each run of words, which depends on their order."""
-    count = max(1, len(words) - _WIDTH + 1) if len(words) else 0
-    total = np.zeros(count, np.uint64)
-    for k in range(min(_WIDTH, len(words))):
-        total = (total ^ (words[k : k + count])) * _MIX
-        total ^= total >> np.uint64(29)
-    return total
+    runs, ends = _runs(texts)
+    return [np.unique(one) for one in np.split(runs, ends[1:-1])] if texts else []
 
 
 def sketches(texts: Sequence[str]) -> list[bytes | None]:
     """The MinHash sketch of each text, uint32 [128] as bytes; None for a text without words."""
-    runs = shingles(texts)
-    ends = np.cumsum([0, *map(len, runs)]).astype(np.uint64)
-    flat = np.concatenate(runs) if runs else np.zeros(0, np.uint64)
-    rows = rensa.RMinHash.digest_matrix_from_flat_token_hashes(flat, ends, _PERMUTATIONS, 0).to_rows()
-    return [np.array(row, np.uint32).tobytes() if len(own) else None for row, own in zip(rows, runs, strict=True)]
+    runs, ends = _runs(texts)
+    rows = rensa.RMinHash.digest_matrix_from_flat_token_hashes(runs, ends.astype(np.uint64), _PERMUTATIONS, 0).to_rows()
+    table = np.array(rows, np.uint32).reshape(len(texts), _PERMUTATIONS)
+    return [row.tobytes() if n else None for row, n in zip(table, np.diff(ends), strict=True)]
+
+
+def _runs(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Hashes of the runs of words, one text after another (uint64), and where each text's begin, int64 [n + 1]."""
+    words, which = hashed_words(texts)
+    count = np.bincount(which, minlength=len(texts))
+    total = np.zeros(len(words), np.uint64)
+    inside = np.ones(len(words), bool)
+    for k in range(_WIDTH):
+        reach = max(0, len(words) - k)
+        inside[reach:] = False
+        inside[:reach] &= which[k:] == which[:reach]
+        new = (total[inside] ^ words[np.flatnonzero(inside) + k]) * _MIX
+        total[inside] = new ^ (new >> np.uint64(29))
+    first = np.r_[True, which[1:] != which[:-1]] if len(words) else inside
+    kept = inside | (first & (count[which] < _WIDTH))
+    return total[kept], np.r_[0, np.cumsum(np.bincount(which[kept], minlength=len(texts)))].astype(np.int64)
 
 
 def exact(digests: np.ndarray) -> np.ndarray:

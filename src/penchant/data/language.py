@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable
 
 from penchant.data.files import is_code
@@ -17,8 +18,12 @@ _COMMON = {
     "es": "el los las y que es una por con para no del se lo como más su al pero",
     "it": "il che di è una non per con del della sono gli si lo come più ma anche",
 }
-_SETS = {language: frozenset(words.split()) for language, words in _COMMON.items()}
+_LANGUAGES: dict[str, list[str]] = {}
+for _language, _words in _COMMON.items():
+    for _word in set(_words.split()):
+        _LANGUAGES.setdefault(_word, []).append(_language)
 _WORD = re.compile(r"[^\W\d_]+")
+_KANA, _HAN = re.compile("[\u3040-\u30ff]"), re.compile("[\u3400-\u9fff]")
 _SAMPLE = 4000
 
 
@@ -32,15 +37,17 @@ def guess_language(text: str, name: str = "") -> str:
     if is_code(name, (".py",)):
         return "python"
     sample = text[:_SAMPLE]
-    letters = sum(1 for c in sample if c.isalpha())
+    letters = sum(map(str.isalpha, sample))
     if not letters:
         return "und"
-    kana = sum(1 for c in sample if "\u3040" <= c <= "\u30ff")
-    han = sum(1 for c in sample if "\u3400" <= c <= "\u9fff")
+    kana, han = (0, 0) if sample.isascii() else (len(_KANA.findall(sample)), len(_HAN.findall(sample)))
     if kana + han > 0.3 * letters:
         return "ja" if kana > 0.1 * (kana + han) else "zh"
-    words = [word.lower() for word in _WORD.findall(sample)]
-    shares = {language: sum(word in common for word in words) for language, common in _SETS.items()}
+    words = _WORD.findall(sample.lower())
+    shares = dict.fromkeys(_COMMON, 0)
+    for word, times in Counter(words).items():
+        for language in _LANGUAGES.get(word, ()):
+            shares[language] += times
     best = max(shares, key=lambda language: shares[language])
     return best if shares[best] >= max(1, 0.08 * len(words)) else "und"
 

@@ -8,17 +8,18 @@ web pages: of texts without spaces between words (Chinese, Japanese), and of cod
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Callable, Sequence
+
+import numpy as np
 
 __all__ = ["RULES", "c4", "fineweb", "gopher_quality", "gopher_repetition"]
 
 _STOP_WORDS = {"the", "be", "to", "of", "and", "that", "have", "with"}
-_SYMBOLS = re.compile(r"#|\.\.\.|…")
 _ENDS = (".", "!", "?", '"', "”", "'", "’")
 _SENTENCE = re.compile(r"[.!?][\"'”’)]*(?:\s|$)")
 # Most share of a text's characters that the commonest n-gram, or all repeated n-grams, may cover (Gopher, table A1).
 _TOP = {2: 0.20, 3: 0.18, 4: 0.16}
+_MIX = np.uint64(0x9E3779B97F4A7C15)
 _REPEATED = {5: 0.15, 6: 0.14, 7: 0.13, 8: 0.12, 9: 0.11, 10: 0.10}
 
 
@@ -27,18 +28,20 @@ def gopher_quality(text: str) -> str | None:
     words = text.split()
     lines = [line for line in text.splitlines() if line.strip()]
     count = max(len(words), 1)
-    mean = sum(map(len, words)) / count
-    if not 50 <= len(words) <= 100_000:
-        return f"{len(words)} words, not 50 to 100,000"
+    spoken = [word for word in words if word.isalnum() or any(map(str.isalnum, word))]  # not a dash alone
+    mean = sum(map(len, spoken)) / max(len(spoken), 1)
+    if not 50 <= len(spoken) <= 100_000:
+        return f"{len(spoken)} words, not 50 to 100,000"
     if not 3 <= mean <= 10:
         return f"mean word length {mean:.1f}, not 3 to 10"
-    if (share := len(_SYMBOLS.findall(text)) / count) > 0.1:
-        return f"{share:.2f} hashes and ellipses a word, more than 0.1"
-    if (share := _share(lines, lambda line: line.lstrip().startswith(("•", "-", "*")))) > 0.9:
+    for name, found in (("hashes", text.count("#")), ("ellipses", text.count("...") + text.count("…"))):
+        if found / count > 0.1:
+            return f"{found / count:.2f} {name} a word, more than 0.1"
+    if (share := _share(lines, lambda line: line.lstrip().startswith(("•", "-")))) > 0.9:
         return f"{share:.2f} of lines start with a bullet, more than 0.9"
     if (share := _share(lines, lambda line: line.rstrip().endswith(("...", "…")))) > 0.3:
         return f"{share:.2f} of lines end with an ellipsis, more than 0.3"
-    if (share := _share(words, lambda word: any(map(str.isalpha, word)))) < 0.8:
+    if (share := _share(words, lambda word: word.isalpha() or any(map(str.isalpha, word)))) < 0.8:
         return f"{share:.2f} of words have a letter, less than 0.8"
     if (found := len(_STOP_WORDS & {word.lower().strip(".,;:!?\"'()") for word in words})) < 2:
         return f"{found} of eight common English words, less than 2"
@@ -57,11 +60,17 @@ def gopher_repetition(text: str) -> str | None:
         if (share := sum(map(len, repeats)) / max(len(text), 1)) > most_chars:
             return f"{share:.2f} of characters are in duplicate {name}, more than {most_chars}"
     words = text.split()
+    known: dict[str, int] = {}
+    ids = np.array([known.setdefault(word, len(known)) for word in words], np.uint64)
+    lengths = np.array([0, *map(len, words)])
     for n, most in _TOP.items():
-        if (share := _top(words, n, len(text))) > most:
+        if (share := _top(_grams(ids, n), lengths, n, len(text))) > most:
             return f"{share:.2f} of characters are in the commonest {n}-gram, more than {most}"
     for n, most in _REPEATED.items():
-        if (share := _covered(words, n, len(text))) > most:
+        grams = _grams(ids, n)
+        if len(np.unique(grams)) == len(grams):  # then no longer one stands twice
+            return None
+        if (share := _covered(grams, lengths, n, len(text))) > most:
             return f"{share:.2f} of characters are in duplicate {n}-grams, more than {most}"
     return None
 
@@ -115,25 +124,38 @@ def _repeats(pieces: Sequence[str]) -> list[str]:
     return [piece for piece in pieces if piece in seen or seen.add(piece)]  # type: ignore[func-returns-value]
 
 
-def _grams(words: Sequence[str], n: int) -> list[tuple[str, ...]]:
-    return list(zip(*(words[k:] for k in range(n)), strict=False))
+def _grams(ids: np.ndarray, n: int) -> np.ndarray:
+    """A number for each n-gram of words, uint64 [words - n + 1]: the same for the same words."""
+    count = max(0, len(ids) - n + 1)
+    total = np.zeros(count, np.uint64)
+    for k in range(n):
+        total = (total ^ ids[k : k + count]) * _MIX
+        total ^= total >> np.uint64(31)
+    return total
 
 
-def _top(words: Sequence[str], n: int, characters: int) -> float:
-    """Share of characters in the commonest n-gram, if it comes twice; of equally common ones the longest."""
-    counts = Counter(_grams(words, n))
-    most = max(counts.values(), default=0)
-    if most < 2:
+def _top(grams: np.ndarray, lengths: np.ndarray, n: int, characters: int) -> float:
+    """Share of characters in the commonest n-gram, if it comes twice; of equally common ones the longest.
+
+    Args:
+        lengths: 0, then the length of each word.
+    """
+    if not len(grams):
         return 0.0
-    return most * max(sum(map(len, gram)) for gram, k in counts.items() if k == most) / max(characters, 1)
+    _, which, counts = np.unique(grams, return_inverse=True, return_counts=True)
+    if (most := int(counts.max())) < 2:
+        return 0.0
+    ends = np.cumsum(lengths)
+    longest = int((ends[n:] - ends[:-n])[counts[which] == most].max()) + n - 1  # with the spaces between
+    return most * longest / max(characters, 1)
 
 
-def _covered(words: Sequence[str], n: int, characters: int) -> float:
+def _covered(grams: np.ndarray, lengths: np.ndarray, n: int, characters: int) -> float:
     """Share of characters in n-grams that stood before, no word counted twice."""
-    seen: set[tuple[str, ...]] = set()
-    covered = bytearray(len(words))
-    for k, gram in enumerate(_grams(words, n)):
-        if gram in seen:
-            covered[k : k + n] = b"\x01" * n
-        seen.add(gram)
-    return sum(len(word) for word, hit in zip(words, covered, strict=True) if hit) / max(characters, 1)
+    _, first = np.unique(grams, return_index=True)
+    again = np.ones(len(grams), bool)
+    again[first] = False
+    edges = np.zeros(len(lengths), np.int64)
+    edges[: len(grams)] += again
+    edges[n : n + len(grams)] -= again
+    return int(lengths[1:][np.cumsum(edges)[:-1] > 0].sum()) / max(characters, 1)
