@@ -34,7 +34,7 @@ def texts(data: Path, sources: bool) -> Iterator[str]:
             for line in handle:
                 value = json.loads(line).get(column)
                 if isinstance(value, str):
-                    yield value
+                    yield value.replace("\r\n", "\n")
     for name in ("wikipedia_sample_en", "wikitext2_valid", "tinyshakespeare"):
         with gzip.open(data / f"corpus/{name}.txt.gz", "rt", encoding="utf-8") as handle:
             lines = handle.read().split("\n")
