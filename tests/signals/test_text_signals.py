@@ -8,12 +8,29 @@ from hypothesis import strategies as st
 from penchant.contracts import Context
 from penchant.errors import MissingExtra
 from penchant.records import Segment
-from penchant.signals import readability, sentiment
+from penchant.signals import pii, readability, repetition, sentiment
 from penchant.signals.readability import flesch, syllables
 
 
 def segments(*texts: str) -> Sequence[Segment]:
     return [Segment(text, 0) for text in texts]
+
+
+def test_repetition_counts_what_is_new() -> None:
+    score = repetition.build(repetition.Options(n=2), Context())
+    assert score(segments("one two three four", "go on go on go on", "天地天地天", "word", "")) == [
+        1,
+        2 / 5,
+        2 / 4,
+        1,
+        1,
+    ]
+
+
+def test_pii_counts_the_kinds_that_are_asked_for() -> None:
+    text = "Write to ann@example.org or bob@example.org, from 192.0.2.7."
+    assert pii.build(pii.Options(), Context())(segments(text, "Nothing here.")) == [-3, 0]
+    assert pii.build(pii.Options(kinds=["ip"]), Context())(segments(text)) == [-1]
 
 
 def test_sentiment_orders_praise_before_blame() -> None:

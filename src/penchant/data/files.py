@@ -13,7 +13,7 @@ from pathlib import Path
 
 from penchant.errors import InputError
 
-__all__ = ["STDLIB", "Found", "Source", "find", "is_code", "kind_of", "packing"]
+__all__ = ["STDLIB", "Found", "Source", "find", "is_code", "kind_of", "packing", "size_of"]
 
 STDLIB, PACKAGES = "stdlib", "packages"
 _CODE = (
@@ -81,6 +81,14 @@ def packing(path: Path) -> str:
     """How a file is packed, by its name: ".gz", ".zst" or ""."""
     ending = path.suffix.lower()
     return ending if ending in (".gz", ".zst") else ""
+
+
+def size_of(path: Path) -> int:
+    """Bytes of a file; 0 of a link to nowhere."""
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
 
 
 def is_code(name: str, endings: Sequence[str] = _CODE) -> bool:

@@ -49,7 +49,7 @@ class Processes:
         broken = self.count < 2
         while not broken:
             while len(waiting) < 2 * self.count + 1 and (call := next(left, None)) is not None:
-                waiting.append((call, self._started().submit(_call, method, call)))
+                waiting.append((call, self._asked(method, call)))
             if not waiting:
                 return
             call, future = waiting.popleft()
@@ -68,6 +68,14 @@ class Processes:
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool = None
+
+    def _asked(self, method: str, call: tuple[Any, ...]) -> Future[Any]:
+        try:
+            return self._started().submit(_call, method, call)
+        except BrokenProcessPool as error:  # told in its turn, so that results stay in order
+            failed: Future[Any] = Future()
+            failed.set_exception(error)
+            return failed
 
     def _started(self) -> ProcessPoolExecutor:
         if self._pool is None:

@@ -18,9 +18,9 @@ from penchant.data.files import Found
 from penchant.data.read import Reject, Row, read_one
 from penchant.data.split import position
 
-__all__ = ["Piece", "pieces", "place_of", "reach", "rows_of", "table_of", "whole"]
+__all__ = ["PIECE", "Piece", "pieces", "place_of", "reach", "rows_of", "table_of", "whole"]
 
-_CHARACTERS, _ROWS = 2_000_000, 4_000
+PIECE, _ROWS = 2_000_000, 4_000  # characters, rows
 
 _SCHEMA = pa.schema(
     [
@@ -43,7 +43,7 @@ class Piece:
     def full(self) -> bool:
         """Whether it is time to hand it over."""
         count = len(self.rows) + len(self.rejects) + len(self.unseen)
-        return self.characters >= _CHARACTERS or count >= _ROWS
+        return self.characters >= PIECE or count >= _ROWS
 
 
 def pieces(found: Found, column: str, limit: int, encodings: Counter[str], within: float = 1.0) -> Iterator[Piece]:

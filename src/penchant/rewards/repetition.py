@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from penchant.contracts import Context
-from penchant.metrics._text import words_of
+from penchant.metrics._text import new_share
 from penchant.records import Completion, Prompt
 
 __all__ = ["Options", "build"]
@@ -23,12 +23,7 @@ class Options(BaseModel, extra="forbid"):
 def build(options: Options, context: Context) -> Callable[..., list[float | None]]:
     """The reward, in [0, 1]."""
 
-    def one(text: str) -> float:
-        words = words_of(text)
-        grams = [tuple(words[i : i + options.n]) for i in range(len(words) - options.n + 1)]
-        return len(set(grams)) / len(grams) if grams else 1.0
-
     def score(prompts: Sequence[Prompt], completions: Sequence[Completion], **columns: Any) -> list[float | None]:
-        return [one(c.text) for c in completions]
+        return [new_share(c.text, options.n) for c in completions]
 
     return score

@@ -17,8 +17,9 @@ from penchant import console
 from penchant.contracts import StageContext
 from penchant.data.annotate import check_constant
 from penchant.data.files import Found as FilesFound
+from penchant.data.files import packing, size_of
 from penchant.data.parallel import Workers
-from penchant.data.pieces import Piece, pieces, reach, table_of
+from penchant.data.pieces import PIECE, Piece, pieces, reach, table_of
 from penchant.data.read import Reject, check_column, check_rejects
 from penchant.data.split import NAMES
 from penchant.data.store import Writer, column_types
@@ -71,12 +72,13 @@ def clean_all(options: Options, context: StageContext, found: FilesFound, work: 
     if options.max_documents is not None and options.reply_column is None and options.group_column is None:
         within = reach(found, options.text_column, options.max_document_bytes, _LOOKED_AT * options.max_documents)
     unseen: dict[int, list[dict[str, Any]]] = {}
+    likely = sum(size_of(source.path) * (3 if packing(source.path) else 1) for source in found.sources) // PIECE
     with writing(context.folder / "rejects.jsonl", "w") as handle:
 
         def told() -> Iterator[tuple[int, Piece]]:
             column, limit = options.text_column, options.max_document_bytes
             for number, piece in enumerate(pieces(found, column, limit, read.encodings, within)):
-                tell(context, number, None, "cleaning", documents=read.count)
+                tell(context, number, max(number + 1, likely), "cleaning", documents=read.count)
                 read.note(piece)
                 for reject in piece.rejects:
                     handle.write(json_line(reject.as_json()))
@@ -213,7 +215,7 @@ def _of_train(tables: Callable[[], Iterator[pa.Table]], name: str) -> Iterator[t
         yield column.flatten().to_numpy(), np.diff(column.offsets.to_numpy())
 
 
-def tell(context: StageContext, done: int, total: int | None, what: str, **more: Any) -> None:
+def tell(context: StageContext, done: int, total: int, what: str, **more: Any) -> None:
     """Say how far it is, and hear whether to stop.
 
     Raises:
@@ -221,10 +223,7 @@ def tell(context: StageContext, done: int, total: int | None, what: str, **more:
     """
     if number := context.stop():
         raise Stopped(number)
-    if total:
-        console.report_progress(done, total, doing=what, **more)
-    else:
-        console.report_progress(done, done + 1, doing=what, **more)
+    console.report_progress(done, total, doing=what, **more)
 
 
 def note_counts(context: StageContext, read: Read, kept: int, drops: Mapping[str, int]) -> None:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from penchant import __version__
 from penchant.contracts import StageContext
 from penchant.data.files import Found as FilesFound
-from penchant.data.files import find
+from penchant.data.files import find, size_of
 from penchant.data.parallel import Processes, Workers
 from penchant.data.work import Work
 from penchant.errors import DataRejected, PenchantError, Stopped
@@ -172,7 +172,7 @@ def _prepare(
 def plan(options: Options, context: StageContext) -> dict[str, Any]:
     """Files, megabytes and about how many seconds a run would take; reads no file's content."""
     found = find(options.path).sources
-    size = sum(source.path.stat().st_size for source in found if source.path.exists())
+    size = sum(size_of(source.path) for source in found)
     per_second = 0.5e6 * (options.workers or cores())
     return {"files": len(found), "megabytes": round(size / 1e6, 1), "seconds": round(2 + size / per_second)}
 
@@ -180,16 +180,12 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
 def _identity(options: Options, found: FilesFound, seed: int) -> dict[str, Any]:
     """What finished pieces depend on: the options but for who works, and the files as they are."""
     chosen = options.model_dump(mode="json", exclude={"workers", "cluster"})
-    files = [(s.name, s.kind, *_state(s.path)) for s in found.sources]
+    files = [(s.name, s.kind, size_of(s.path), _changed(s.path)) for s in found.sources]
     return {"version": __version__, "options": chosen, "seed": seed, "files": stable_hash(files)}
 
 
-def _state(path: Path) -> tuple[int, int]:
-    try:
-        state = path.stat()
-    except OSError:  # a link to nowhere: a reject, when it is read
-        return 0, 0
-    return state.st_size, state.st_mtime_ns
+def _changed(path: Path) -> int:
+    return path.stat().st_mtime_ns if path.exists() else 0
 
 
 def _workers(options: Options, found: FilesFound, make: Callable[[], Steps]) -> Workers:
@@ -197,7 +193,7 @@ def _workers(options: Options, found: FilesFound, make: Callable[[], Steps]) -> 
         from penchant.runtime.cluster import Cluster
 
         return Cluster(make, options.cluster)
-    size = sum(_state(source.path)[0] for source in found.sources)
+    size = sum(size_of(source.path) for source in found.sources)
     return Processes(make, min(options.workers or cores(), 1 + size // _WORTH_A_PROCESS))
 
 
