@@ -3,10 +3,11 @@
     python benchmarks/corpus.py corpus --data $PENCHANT_DATA --megabytes 64
     python benchmarks/prepare.py corpus --peer PYTHON_WITH_DATATROVE --work DIR [--rounds 2]
 
-The rules: Gopher's quality and repetition filters, FineWeb's (thresholds and ends of lines as in its paper), then near
-duplicates by MinHash. Both sides read JSON lines and write what stays, with two processes. datatrove has its own 14
-bands of 8 rows, splits words by spaces as we do (`--spacy`: by spaCy, as it does if nothing is said), and keeps one of each
-cluster of what shares a band; we compare the texts of what shares one of 32 bands of 4 rows. The rounds alternate.
+The rules: Gopher's quality and repetition filters, FineWeb's (thresholds and ends of lines as in its paper), then
+near duplicates by MinHash. Both sides read JSON lines and write what stays, with two processes. datatrove has its own
+14 bands of 8 rows, splits words by spaces as we do (`--spacy`: by spaCy, as it does if nothing is said), and keeps
+one of each cluster of what shares a band; we compare the texts of what shares one of 32 bands of 4 rows. The rounds
+alternate.
 """
 
 from __future__ import annotations
