@@ -318,6 +318,11 @@ def test_options_are_checked() -> None:
             prepare.Options(**wrong)  # type: ignore[arg-type]
 
 
+def test_no_train_part_is_one_clear_line(bench: Bench, code: Path) -> None:
+    with pytest.raises(DataRejected, match=r"the train part is empty.*data\.fractions"):
+        bench.run(path=str(code), fractions=(0.0, 0.5, 0.5))
+
+
 def test_stop_is_heard(bench: Bench, code: Path) -> None:
     bench.signal = 15
     with pytest.raises(Stopped) as raised:

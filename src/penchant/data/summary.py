@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from penchant.data.quantiles import at_ranks
+from penchant.errors import DataRejected
 from penchant.files import stable_hash
 
 __all__ = ["QUANTILES", "Scores", "hash_line", "tally"]
@@ -36,6 +37,9 @@ class Scores:
     def summary(self) -> dict[str, Any]:
         """Quantiles that are values themselves (the lower neighbour), so that "score >= quantile" is well defined;
         mean, least and greatest; quantiles of documents' means.
+
+        Raises:
+            DataRejected: there is not one score.
         """
         count, total, least, most = 0, 0.0, np.inf, -np.inf
         means = [np.zeros(0)]
@@ -47,6 +51,8 @@ class Scores:
             own = lengths[lengths > 0]
             starts = np.cumsum(own) - own
             means.append(np.add.reduceat(values.astype(np.float64), starts) / own)
+        if not count:
+            raise DataRejected("the train part is empty, so a signal has no scores there", "raise data.fractions[0]")
         every = at_ranks(lambda: (values for values, _ in self.blocks()), [_rank(q, count) for q in QUANTILES])
         cut = np.quantile(np.concatenate(means), QUANTILES, method="lower")
         return {
