@@ -97,6 +97,19 @@ def test_the_board_says_a_line_now_and_then(
     ]
 
 
+def test_the_time_left_begins_anew_with_the_next_count(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    with console.Board() as board:
+        board.start("prepare")
+        for step in (0, 50, 99, 0, 10):
+            board.update("prepare", step, 100, {})
+            now[0] += 10.0
+    assert capsys.readouterr().err.splitlines() == ["prepare: 99/100, 0.2 s left", "prepare: 10/100, 1:30 left"]
+
+
 def test_bars_are_drawn_on_a_terminal(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(console, "plain", lambda stream=None: False)
     monkeypatch.setenv("TERM", "xterm")

@@ -178,7 +178,8 @@ class Board:
         state, now = self._state.get(stage), time.monotonic()
         if state is None:
             return
-        state["first"] = state["first"] or (now, step)
+        if state["first"] is None or step < state["last"][0]:  # what a stage does next counts from the beginning
+            state["first"] = (now, step)
         state["last"] = (step, steps)
         detail = ", ".join(f"{_label(k)} {_short(v)}" for k, v in fields.items() if v is not None)
         if self._progress is not None:

@@ -24,6 +24,7 @@ __all__ = [
     "read_json",
     "read_json_lines",
     "stable_hash",
+    "whole",
     "write_json",
     "write_text",
     "writing",
@@ -149,6 +150,11 @@ def folder_aside(path: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise
+
+
+def whole(text: str) -> str:
+    """A text without halves of characters, which no file can hold: each becomes a question mark."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def stable_hash(value: Any) -> str:

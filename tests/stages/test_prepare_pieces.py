@@ -13,7 +13,8 @@ import pytest
 
 from penchant.contracts import StageContext
 from penchant.data import pieces
-from penchant.errors import DataRejected, Stopped
+from penchant.data.work import Work
+from penchant.errors import DataRejected, DiskFull, Stopped
 from penchant.stages import prepare
 from penchant.stages._steps import Steps
 
@@ -112,6 +113,23 @@ def test_nothing_is_left_after_an_error(rows: Path) -> None:
     with pytest.raises(DataRejected):
         run(rows, "out", text_column="n", workers=1)
     assert not (rows / "out" / "work").exists()
+
+
+def test_a_full_disk_leaves_what_is_finished(rows: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = written(run(rows, "alone", workers=1))
+    real = Work.put
+
+    def full(self: Work, step: str, number: int, *rest: Any) -> None:
+        if number == 3:
+            raise DiskFull("the disk is full", "free some space")
+        real(self, step, number, *rest)
+
+    monkeypatch.setattr(Work, "put", full)
+    with pytest.raises(DiskFull):
+        run(rows, "out", workers=1)
+    assert len(list((rows / "out" / "work").glob("cleaned-*.json"))) == 3
+    monkeypatch.setattr(Work, "put", real)
+    assert written(run(rows, "out", workers=1)) == alone
 
 
 KILLED = """

@@ -18,15 +18,15 @@ import rensa
 from penchant.data.words import hashed_words
 
 __all__ = [
-    "SKETCH_BYTES", "Duplicate", "candidates", "digest", "duplicates", "exact", "pairs_to_check", "resolve",
-    "shingles", "similarities", "sketches",
+    "PERMUTATIONS", "SKETCH_BYTES", "Duplicate", "candidates", "digest", "exact", "pairs_to_check", "repeats",
+    "resolve", "shingles", "similarities", "sketches",
 ]  # fmt: skip
 
-_PERMUTATIONS = 128
+PERMUTATIONS = 128
 # 32 bands of 4 rows find a pair of Jaccard .8 in all but one of 10^7 cases; the exact check throws out the rest.
 _BANDS = 32
-_ROWS = _PERMUTATIONS // _BANDS
-SKETCH_BYTES = 4 * _PERMUTATIONS
+_ROWS = PERMUTATIONS // _BANDS
+SKETCH_BYTES = 4 * PERMUTATIONS
 _AT_ONCE = 4  # bands in memory
 # In a large bucket a document is compared with the first and the nearest before it, not with all: a template that
 # thousands of pages share would else cost the square of their number.
@@ -63,8 +63,8 @@ def shingles(texts: Sequence[str]) -> list[np.ndarray]:
 def sketches(texts: Sequence[str]) -> list[bytes | None]:
     """The MinHash sketch of each text, uint32 [128] as bytes; None for a text without words."""
     runs, ends = _runs(texts)
-    rows = rensa.RMinHash.digest_matrix_from_flat_token_hashes(runs, ends.astype(np.uint64), _PERMUTATIONS, 0).to_rows()
-    table = np.array(rows, np.uint32).reshape(len(texts), _PERMUTATIONS)
+    rows = rensa.RMinHash.digest_matrix_from_flat_token_hashes(runs, ends.astype(np.uint64), PERMUTATIONS, 0).to_rows()
+    table = np.array(rows, np.uint32).reshape(len(texts), PERMUTATIONS)
     return [row.tobytes() if n else None for row, n in zip(table, np.diff(ends), strict=True)]
 
 
@@ -85,6 +85,34 @@ def _runs(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     return total[kept], np.r_[0, np.cumsum(np.bincount(which[kept], minlength=len(texts)))].astype(np.int64)
 
 
+def repeats(
+    digests: np.ndarray,
+    worded: np.ndarray,
+    sketched: Callable[[np.ndarray, slice], np.ndarray],
+    compared: Callable[[np.ndarray], Iterable[tuple[int, int, float]]],
+    threshold: float | None,
+) -> Iterator[Duplicate]:
+    """Which documents repeat an earlier one: the exact ones first, then near duplicates, each in order.
+
+    Args:
+        digests: S16 [n], see `digest`.
+        worded: bool [n], whether a document has words, and so a sketch.
+        sketched: (int64 [m] documents, a slice of columns) -> their sketches, uint32 [m, columns].
+        compared: int64 [pairs, 2] -> (earlier, later, similarity) of each, in order.
+        threshold: None: exact duplicates only.
+    """
+    first = exact(digests)
+    again = first != np.arange(len(first))
+    yield from (Duplicate(int(k), int(first[k]), "exact duplicate", 1.0) for k in np.flatnonzero(again))
+    if threshold is None:
+        return
+    ids = np.flatnonzero(worded & ~again)
+    pairs = pairs_to_check(
+        candidates(lambda part: sketched(ids, part), ids), lambda at: sketched(at, slice(None)), threshold
+    )
+    yield from resolve(compared(pairs), threshold, len(first))
+
+
 def exact(digests: np.ndarray) -> np.ndarray:
     """For each of S16 [n] the first index with the same digest: int64 [n]."""
     _, first, which = np.unique(digests, return_index=True, return_inverse=True)
@@ -99,7 +127,7 @@ def candidates(sketched: Callable[[slice], np.ndarray], ids: np.ndarray) -> np.n
         ids: int64 [n], rising; the documents' numbers, which the pairs are given in.
     """
     found = np.zeros(0, np.int64)
-    for begin in range(0, _PERMUTATIONS, _ROWS * _AT_ONCE):
+    for begin in range(0, PERMUTATIONS, _ROWS * _AT_ONCE):
         block = sketched(slice(begin, begin + _ROWS * _AT_ONCE))
         for k in range(0, block.shape[1], _ROWS):
             found = np.union1d(found, _in_buckets(_bucket(block[:, k : k + _ROWS])))
@@ -138,7 +166,7 @@ def pairs_to_check(pairs: np.ndarray, rows: Callable[[np.ndarray], np.ndarray], 
     Args:
         rows: int64 [n] documents -> their sketches, uint32 [n, 128].
     """
-    least = threshold - _DOUBT * float(np.sqrt(threshold * (1 - threshold) / _PERMUTATIONS))
+    least = threshold - _DOUBT * float(np.sqrt(threshold * (1 - threshold) / PERMUTATIONS))
     kept = [np.zeros((0, 2), np.int64)]
     for k in range(0, len(pairs), 8192):
         block = pairs[k : k + 8192]
@@ -173,35 +201,3 @@ def resolve(pairs: Iterable[tuple[int, int, float]], threshold: float, count: in
             at, best = j, (0.0, 0)
         if j >= 0 and not gone[i]:
             best = max(best, (similarity, -i))
-
-
-def duplicates(sources: Sequence[str], texts: Sequence[str], threshold: float | None = 0.8) -> list[Duplicate]:
-    """Which of a few rows repeat an earlier one, "earlier" by sorted source; `prepare` does the same piece by piece.
-
-    Args:
-        sources: name of each row.
-        texts: its cleaned text.
-        threshold: None: exact duplicates only.
-
-    Returns:
-        In the order of sorted sources; `of` is always a row that stays.
-    """
-    order = sorted(range(len(texts)), key=lambda k: (sources[k], k))
-    own = [texts[k] for k in order]
-    first = exact(np.array([digest(text) for text in own], "S16"))
-    found = [Duplicate(k, int(of), "exact duplicate", 1.0) for k, of in enumerate(first) if of != k]
-    if threshold is not None:
-        kept = np.array([k for k, of in enumerate(first) if of == k], np.int64)
-        sketched = sketches([own[k] for k in kept])
-        ids = np.array([k for k, one in zip(kept, sketched, strict=True) if one is not None], np.int64)
-        table = np.zeros((len(own), _PERMUTATIONS), np.uint32)
-        for k, one in zip(kept, sketched, strict=True):
-            if one is not None:
-                table[k] = np.frombuffer(one, np.uint32)
-        pairs = pairs_to_check(candidates(lambda part: table[ids, part], ids), lambda at: table[at], threshold)
-        scored = ((i, j, s) for (i, j), s in zip(pairs.tolist(), similarities(own, pairs), strict=True))
-        found += resolve(scored, threshold, len(own))
-    return [
-        Duplicate(order[one.index], order[one.of], one.cause, one.similarity)
-        for one in sorted(found, key=lambda one: one.index)
-    ]

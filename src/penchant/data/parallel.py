@@ -35,12 +35,13 @@ class Processes:
     Args:
         make: makes the object; it is called once in each process, and so must survive pickling.
         count: processes.
+        here: an object that was made, for work in this process; by default made when it is needed.
     """
 
-    def __init__(self, make: Maker, count: int):
+    def __init__(self, make: Maker, count: int, here: Any = None):
         self.make, self.count = make, count
         self._pool: ProcessPoolExecutor | None = None
-        self._here: Any = None
+        self._here = here
 
     def each(self, method: str, calls: Iterable[tuple[Any, ...]]) -> Iterator[Any]:
         """See `Workers.each`; where processes cannot be begun, or one was killed, the work goes on in this one."""

@@ -6,6 +6,7 @@ Where a piece ends depends on the rows alone, not on who works: so the same inpu
 from __future__ import annotations
 
 import json
+from array import array
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -17,8 +18,9 @@ import pyarrow as pa
 from penchant.data.files import Found
 from penchant.data.read import Reject, Row, read_one
 from penchant.data.split import position
+from penchant.files import whole
 
-__all__ = ["PIECE", "Piece", "pieces", "place_of", "reach", "rows_of", "table_of", "whole"]
+__all__ = ["PIECE", "Piece", "pieces", "place_of", "reach", "rows_of", "table_of"]
 
 PIECE, _ROWS = 2_000_000, 4_000  # characters, rows
 
@@ -86,13 +88,12 @@ def place_of(source: str) -> float:
 
 def reach(found: Found, column: str, limit: int, most: int) -> float:
     """The place within which `most` rows fall; 1 where there are no more than that. Reads files of rows once."""
-    places = np.zeros(0)
+    places = array("d")
     for source in found.sources:
         if source.kind == "text":
-            own = [place_of(source.name)]
+            places.append(place_of(source.name))
         else:
-            own = [place_of(item.source) for item in read_one(source, column, limit, Counter())]
-        places = np.concatenate([places, own])
+            places.extend(place_of(item.source) for item in read_one(source, column, limit, Counter()))
     return 1.0 if len(places) <= most else float(np.partition(places, most - 1)[most - 1])
 
 
@@ -115,8 +116,3 @@ def rows_of(table: pa.Table) -> Iterator[Row]:
     columns = [table[name].to_pylist() for name in _SCHEMA.names]
     for source, path, row, text, own in zip(*columns, strict=True):
         yield Row(source, text.decode("utf-8", "surrogatepass"), Path(path), row, json.loads(own))
-
-
-def whole(text: str) -> str:
-    """Without halves of characters."""
-    return text.encode("utf-8", "replace").decode("utf-8")

@@ -10,14 +10,16 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Literal, get_args
 
 from penchant.data import check_digits
 
-__all__ = ["KINDS", "Span", "find", "mask", "unmask"]
+__all__ = ["KINDS", "Kind", "Span", "find", "mask", "unmask"]
 
 Span = tuple[int, int, str]
 
-KINDS = ("key", "email", "iban", "national_id", "card", "ip", "phone")
+Kind = Literal["key", "email", "iban", "national_id", "card", "ip", "phone"]
+KINDS = get_args(Kind)
 
 _PEM = re.compile(r"-----BEGIN [A-Z ]{0,30}PRIVATE KEY-----[^-]{20,20000}-----END [A-Z ]{0,30}PRIVATE KEY-----")
 # Prefixes that issuers document, so that leaked keys can be told: AWS, GitHub, Google, Slack, Stripe, OpenAI, Hugging

@@ -17,7 +17,24 @@ __all__ = ["Shards", "Windows"]
 _TOLD = "shards.json"
 
 
-class Shards(Sequence[Encoded]):
+class _Views(Sequence[Encoded]):
+    """What `one(at)` gives for each place, and slices of that; nothing is copied."""
+
+    def one(self, at: int) -> Encoded:
+        """The entry at a place from 0 on."""
+        raise NotImplementedError
+
+    @overload
+    def __getitem__(self, at: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Encoded]: ...
+    def __getitem__(self, at: int | slice) -> Encoded | list[Encoded]:
+        if isinstance(at, slice):
+            return [self.one(k) for k in range(*at.indices(len(self)))]
+        return self.one(range(len(self))[at])
+
+
+class Shards(_Views):
     """Documents as `write` left them: what is looked at is read, and memory does not grow with the corpus.
 
     Args:
@@ -54,17 +71,10 @@ class Shards(Sequence[Encoded]):
     def __len__(self) -> int:
         return len(self.ends)
 
-    @overload
-    def __getitem__(self, at: int) -> Encoded: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Encoded]: ...
-    def __getitem__(self, at: int | slice) -> Encoded | list[Encoded]:
-        """One document, or several; not copied."""
-        if isinstance(at, slice):
-            return [self[k] for k in range(*at.indices(len(self)))]
-        at = range(len(self))[at]
+    def one(self, at: int) -> Encoded:
+        """One document."""
         span = slice(int(self.ends[at - 1]) if at else 0, int(self.ends[at]))
-        return Encoded(self.ids[span], self.control[span], {n: c[span] for n, c in self.columns.items()})
+        return _part(self, span)
 
 
 def _written(folder: Path, documents: Iterable[Encoded | None]) -> dict[str, object]:
@@ -91,7 +101,7 @@ def _written(folder: Path, documents: Iterable[Encoded | None]) -> dict[str, obj
     return {"documents": kept, "read": read, "tokens": tokens, "columns": kinds}
 
 
-class Windows(Sequence[Encoded]):
+class Windows(_Views):
     """All windows of documents, at most `context` inputs long, with at least one label each.
 
     Neighbours share one token, so that every token but a document's first is a label in exactly one window.
@@ -115,14 +125,11 @@ class Windows(Sequence[Encoded]):
     def __len__(self) -> int:
         return len(self.which)
 
-    @overload
-    def __getitem__(self, at: int) -> Encoded: ...
-    @overload
-    def __getitem__(self, at: slice) -> list[Encoded]: ...
-    def __getitem__(self, at: int | slice) -> Encoded | list[Encoded]:
-        """One window, or several; not copied."""
-        if isinstance(at, slice):
-            return [self[k] for k in range(*at.indices(len(self)))]
-        one, start = self.documents[int(self.which[at])], int(self.start[at])
-        span = slice(start, start + self.context + 1)
-        return Encoded(one.ids[span], one.control[span], {name: values[span] for name, values in one.columns.items()})
+    def one(self, at: int) -> Encoded:
+        """One window."""
+        start = int(self.start[at])
+        return _part(self.documents[int(self.which[at])], slice(start, start + self.context + 1))
+
+
+def _part(of: Shards | Encoded, span: slice) -> Encoded:
+    return Encoded(of.ids[span], of.control[span], {name: values[span] for name, values in of.columns.items()})

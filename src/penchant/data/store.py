@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from penchant.errors import InputError
-from penchant.files import writing
+from penchant.files import whole, writing
 from penchant.records import Document
 
 __all__ = [
@@ -75,7 +75,7 @@ def write_documents(path: Path, documents: Sequence[Document]) -> None:
 def arrays(documents: Sequence[Document], scores: Sequence[str]) -> dict[str, pa.Array]:
     """What `Writer.write` wants of documents, their own columns aside."""
     made: dict[str, pa.Array] = {
-        "source": pa.array([_whole(d.source) for d in documents], pa.string()),
+        "source": pa.array([whole(d.source) for d in documents], pa.string()),
         "text": pa.array([d.text for d in documents], pa.large_string()),
         "ends": pa.array([np.asarray(d.ends, dtype=np.int32) for d in documents], pa.list_(pa.int32())),
     }
@@ -113,14 +113,10 @@ def _stored(name: str) -> str:
 
 def _column(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
     if kind == pa.string():
-        values = [v if v is None else _whole(v) if isinstance(v, str) else json.dumps(v) for v in values]
+        values = [v if v is None else whole(v) if isinstance(v, str) else json.dumps(v) for v in values]
     elif kind == pa.float64():
         values = [None if v is None else float(v) for v in values]
     return pa.array(values, kind)
-
-
-def _whole(text: str) -> str:
-    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def read_documents(path: Path) -> list[Document]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -13,14 +12,9 @@ from penchant.data.quantiles import at_ranks
 from penchant.errors import DataRejected
 from penchant.files import stable_hash
 
-__all__ = ["QUANTILES", "Scores", "hash_line", "tally"]
+__all__ = ["QUANTILES", "Scores", "hash_line"]
 
 QUANTILES = (0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99)
-
-
-def tally(causes: Iterable[str]) -> dict[str, int]:
-    """How often each cause occurs, by name."""
-    return dict(sorted(Counter(causes).items()))
 
 
 class Scores:

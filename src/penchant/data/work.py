@@ -62,12 +62,10 @@ class Work:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextlib.contextmanager
-    def removed_on(self, *errors: type[BaseException], but: type[BaseException]) -> Iterator[None]:
-        """Throw everything away when the block ends by one of these errors; by `but`, it stays to go on from."""
+    def removed_on(self, *errors: type[BaseException]) -> Iterator[None]:
+        """Throw everything away when the block ends by one of these errors; by others, it stays to go on from."""
         try:
             yield
-        except but:
-            raise
         except errors:
             self.remove()
             raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from penchant.files import whole
 from penchant.reports.page import environment
 
 __all__ = ["datasheet", "personal_data", "rules_page"]
@@ -19,7 +20,7 @@ def rules_page(summary: Mapping[str, Any]) -> str:
         .get_template("prepare.html.j2")
         .render(summary=summary, quantiles=_QUANTILES, personal_data=personal_data(summary))
     )
-    return text.encode("utf-8", "replace").decode("utf-8")
+    return whole(text)
 
 
 def datasheet(summary: Mapping[str, Any], sources: Sequence[str], licence: str | None) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from penchant.files import whole
 from penchant.reports import plots, story, tables
 from penchant.reports.gather import Material
 from penchant.reports.rows import change, duration, number, primary, row_label, row_style, text_cost, title
@@ -61,7 +62,7 @@ def page(
             times=tables.times(material.timing, final["wall_seconds"]),
             reproduce=story.reproduce(material),
         )
-        return text.encode("utf-8", "replace").decode("utf-8")  # a sample may hold half a surrogate pair
+        return whole(text)  # a sample may hold half a surrogate pair
 
     return render
 

@@ -6,12 +6,12 @@ What has a form is found (`penchant.data.pii`; measured in docs/data.md); names,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, get_args
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from penchant.contracts import Context
-from penchant.data.pii import find
+from penchant.data.pii import KINDS, Kind, find
 from penchant.records import Segment
 
 __all__ = ["LANGUAGES", "RANGE", "REMOTE", "Options", "build"]
@@ -20,13 +20,11 @@ RANGE = (None, 0.0)
 LANGUAGES: Literal["any"] = "any"
 REMOTE = False
 
-Kind = Literal["key", "email", "iban", "national_id", "card", "ip", "phone"]
-
 
 class Options(BaseModel, extra="forbid"):
     """Which kinds count."""
 
-    kinds: list[Kind] = Field(list(get_args(Kind)), min_length=1, description="which count; by default all")
+    kinds: list[Kind] = Field(list(KINDS), min_length=1, description="which count; by default all")
 
 
 def build(options: Options, context: Context) -> Callable[[Sequence[Segment]], list[float]]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from penchant.data.deduplicate import candidates, exact, pairs_to_check, resolve
+from penchant.data.deduplicate import PERMUTATIONS, repeats
 from penchant.data.files import kind_of
 from penchant.data.parallel import Workers
 from penchant.data.pieces import place_of
@@ -67,17 +67,10 @@ class Gathered:
         """
         if not len(self.of):
             return
-        first = exact(np.concatenate([self._fixed("digest", k).view("S16")[:, 0] for k in range(self.count)]))
-        again = first != np.arange(len(first))
-        self.of[again] = first[again]
-        if (threshold := self.options.near_duplicates) is None:
-            return
-        valid = np.concatenate([_valid(self.table(k)["sketch"]) for k in range(self.count)])
-        ids = np.flatnonzero(valid & ~again)
-        pairs = pairs_to_check(candidates(lambda part: self._sketches(ids, part), ids), self._sketches, threshold)
-        blocks = [pairs[k : k + _PAIRS] for k in range(0, len(pairs), _PAIRS)]
-        found = self._compared(workers, blocks, progress)
-        for one in resolve(found, threshold, len(self.of)):
+        digests = np.concatenate([self._fixed("digest", k).view("S16")[:, 0] for k in range(self.count)])
+        worded = np.concatenate([_valid(self.table(k)["sketch"]) for k in range(self.count)])
+        compared = functools.partial(self._compared, workers, progress)
+        for one in repeats(digests, worded, self._sketches, compared, self.options.near_duplicates):
             self.of[one.index], self.similarity[one.index] = one.of, one.similarity
 
     def limit(self) -> None:
@@ -151,10 +144,15 @@ class Gathered:
 
     def values(self, column: str, indices: np.ndarray) -> Iterator[Any]:
         """A column's values at rising indices, piece by piece."""
-        for k in range(self.count):
-            own = indices[(indices >= self.starts[k]) & (indices < self.starts[k + 1])] - self.starts[k]
-            if len(own):
-                yield from self.table(k)[column].take(pa.array(own)).to_pylist()
+        for k, places in self._by_piece(indices):
+            yield from self.table(k)[column].take(pa.array(indices[places] - self.starts[k])).to_pylist()
+
+    def _by_piece(self, indices: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Each piece that holds some of these documents, and where in `indices` they stand."""
+        pieces = np.searchsorted(self.starts, indices, side="right") - 1
+        order = np.argsort(pieces, kind="stable")
+        own, begins = np.unique(pieces[order], return_index=True)
+        yield from zip(own.tolist(), np.split(order, begins[1:]), strict=True)
 
     def _own_parts(self, stays: np.ndarray, note: Callable[[str], None]) -> np.ndarray | None:
         """By the name of each document's file, or None where the hash decides.
@@ -196,8 +194,9 @@ class Gathered:
                 yield threads.get(source, source)
 
     def _compared(
-        self, workers: Workers, blocks: list[np.ndarray], progress: Callable[[int, int], None]
+        self, workers: Workers, progress: Callable[[int, int], None], pairs: np.ndarray
     ) -> Iterator[tuple[int, int, float]]:
+        blocks = [pairs[k : k + _PAIRS] for k in range(0, len(pairs), _PAIRS)]
         results = workers.each("similar", (self._texts(block) for block in blocks))
         for k, (block, found) in enumerate(zip(blocks, results, strict=True)):
             progress(k, len(blocks))
@@ -207,13 +206,11 @@ class Gathered:
         ids, which = np.unique(block, return_inverse=True)
         return list(self.values("text", ids)), which.reshape(block.shape)
 
-    def _sketches(self, ids: np.ndarray, part: slice = slice(None)) -> np.ndarray:
+    def _sketches(self, ids: np.ndarray, part: slice) -> np.ndarray:
         """Columns of the sketches of documents in any order, uint32 [n, columns]."""
-        pieces = np.searchsorted(self.starts, ids, side="right") - 1
-        out = np.zeros((len(ids), len(range(128)[part])), np.uint32)
-        for k in np.unique(pieces):
-            own = pieces == k
-            out[own] = self._fixed("sketch", int(k)).view(np.uint32)[ids[own] - self.starts[k], part]
+        out = np.zeros((len(ids), len(range(PERMUTATIONS)[part])), np.uint32)
+        for k, places in self._by_piece(ids):
+            out[places] = self._fixed("sketch", k).view(np.uint32)[ids[places] - self.starts[k], part]
         return out
 
     def _fixed(self, column: str, k: int) -> np.ndarray:

@@ -26,7 +26,7 @@ from penchant.data.store import Writer, column_types
 from penchant.data.summary import Scores, hash_line
 from penchant.data.work import Work
 from penchant.errors import Stopped
-from penchant.files import writing
+from penchant.files import whole, writing
 from penchant.stages._gather import CLEANED, Gathered
 from penchant.stages._select import EXAMPLES
 
@@ -246,7 +246,7 @@ def note_languages(context: StageContext, languages: Counter[str], signals: Mapp
 
 def json_line(row: Mapping[str, Any]) -> str:
     """One line of JSON; halves of characters are replaced."""
-    return json.dumps(row, ensure_ascii=False).encode("utf-8", "replace").decode("utf-8") + "\n"
+    return whole(json.dumps(row, ensure_ascii=False)) + "\n"
 
 
 def _unseen(source: str, row: int | None, options: Options) -> dict[str, Any]:

@@ -40,7 +40,7 @@ class Steps:
     def __init__(self, options: Options, seed: int):
         self.options = options
         self.signals = build_signals(tuple(json.dumps(spec) for spec in options.signals), seed)
-        self._cleaner: Cleaner | None = None
+        self.cleaner = Cleaner(options)
 
     def clean(self, rows: pa.Table) -> tuple[pa.Table, dict[str, Any]]:
         """A piece's rows -> those that stay, with digests and sketches; and what was found on the way.
@@ -51,9 +51,8 @@ class Steps:
         Returns:
             A table `source`, `path`, `row`, `text`, `columns` (JSON), `group`, `language`, `digest`, `sketch`; facts.
         """
-        self._cleaner = self._cleaner or Cleaner(self.options)
         found, looked_at = Found(), list(rows_of(rows))
-        kept = list(self._cleaner.texts(looked_at, found))
+        kept = list(self.cleaner.texts(looked_at, found))
         texts = [text for _, text in kept]
         near = self.options.near_duplicates is not None
         table = pa.table(

@@ -17,7 +17,7 @@ from penchant.data.files import Found as FilesFound
 from penchant.data.files import find, size_of
 from penchant.data.parallel import Processes, Workers
 from penchant.data.work import Work
-from penchant.errors import DataRejected, PenchantError, Stopped
+from penchant.errors import DataRejected, InputError
 from penchant.files import stable_hash, write_json, write_text, writing
 from penchant.machine import cores
 from penchant.reports.data import datasheet, rules_page
@@ -108,12 +108,12 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         Stopped: asked to stop; what is finished is kept.
     """
     make = functools.partial(Steps, options, context.seed)
-    make()  # a wrong signal fails before the work, not after it
+    here = make()  # a wrong signal or rule fails before the work, not after it
     found = find(options.path)
     work = Work(context.folder / "work", _identity(options, found, context.seed))
-    workers = _workers(options, found, make)
+    workers = _workers(options, found, make, here)
     try:
-        with work.removed_on(PenchantError, but=Stopped):
+        with work.removed_on(InputError, DataRejected):
             result = _prepare(options, context, found, work, workers)
     finally:
         workers.close()
@@ -188,13 +188,13 @@ def _changed(path: Path) -> int:
     return path.stat().st_mtime_ns if path.exists() else 0
 
 
-def _workers(options: Options, found: FilesFound, make: Callable[[], Steps]) -> Workers:
+def _workers(options: Options, found: FilesFound, make: Callable[[], Steps], here: Steps) -> Workers:
     if options.cluster is not None:
         from penchant.runtime.cluster import Cluster
 
         return Cluster(make, options.cluster)
     size = sum(size_of(source.path) for source in found.sources)
-    return Processes(make, min(options.workers or cores(), 1 + size // _WORTH_A_PROCESS))
+    return Processes(make, min(options.workers or cores(), 1 + size // _WORTH_A_PROCESS), here)
 
 
 def _rules(
