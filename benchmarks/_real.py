@@ -95,15 +95,15 @@ def _scaled(options: Sequence[str], scale: float) -> list[str]:
 
 def _one(a: argparse.Namespace, name: str, seed: int, rows: Mapping[str, Row], data: Path, measure: Measure) -> None:
     """Tune and measure a row, as far as that has not been done."""
-    row, folder = rows[name], _folder(a, name, seed)
+    row, folder, kept = rows[name], _folder(a, name, seed), _kept(a, name, seed)
+    if kept.is_file():
+        return
     if row.options is not None and not list((folder / "models").glob("*/config.json")):
         words = [f"model={_published(a, row.start, rows, seed)}", f"data={data}", f"run_dir={folder}", f"seed={seed}"]
         words += [f"device={a.device}", *_scaled(row.options, a.steps_scale), *a.set]
         subprocess.run([sys.executable, "-m", "penchant", "tune", *words], check=True, stdout=sys.stderr)
-    kept = _kept(a, name, seed)
-    if not kept.is_file():
-        found = measure(_published(a, name, rows, seed), _published(a, row.start, rows, seed), a, name)
-        kept.write_text(json.dumps(found))
+    found = measure(_published(a, name, rows, seed), _published(a, row.start, rows, seed), a, name)
+    kept.write_text(json.dumps(found))
 
 
 def run(

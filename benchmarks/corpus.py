@@ -17,7 +17,7 @@ import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-FILE = 32_000_000  # bytes of one file at least
+FILE = 32_000_000  # bytes of one file; at least two are written, so that two processes find work
 
 
 def texts(data: Path, sources: bool) -> Iterator[str]:
@@ -72,7 +72,7 @@ def documents(data: Path, sources: bool) -> Iterator[str]:
 
 
 def main() -> None:
-    """Write files of about 32 MB."""
+    """Write files of about 32 MB, two at least."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--data", type=Path, required=True)
@@ -81,11 +81,12 @@ def main() -> None:
     a = parser.parse_args()
     a.folder.mkdir(parents=True, exist_ok=True)
     written, number, count = 0, 0, 0
+    size = min(FILE, a.megabytes * 500_000)
     made = documents(a.data, a.sources)
     while written < a.megabytes * 1_000_000:
         here = 0
         with open(a.folder / f"{number:03}.jsonl", "w", encoding="utf-8") as handle:
-            while here < FILE and written + here < a.megabytes * 1_000_000:
+            while here < size and written + here < a.megabytes * 1_000_000:
                 text = next(made)
                 line = json.dumps({"id": f"d{count}", "text": text}) + "\n"
                 count += 1

@@ -2,6 +2,7 @@
 
     python benchmarks/corpus.py corpus --data $PENCHANT_DATA --megabytes 64
     python benchmarks/prepare.py corpus --peer PYTHON_WITH_DATATROVE --work DIR [--rounds 2]
+    python benchmarks/prepare.py corpus --work DIR          # our side alone: seconds, and memory at its highest
 
 The rules: Gopher's quality and repetition filters, FineWeb's (thresholds and ends of lines as in its paper), then
 near duplicates by MinHash. Both sides read JSON lines and write what stays, with two processes. datatrove has its own
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 PEER = """
 import sys
@@ -75,6 +77,41 @@ if __name__ == "__main__":
 """
 
 
+ALONE = """
+import json, os, sys, threading, time
+from pathlib import Path
+from penchant.contracts import StageContext
+from penchant.stages import prepare
+
+highest = {}
+
+def own(pid):
+    rows = dict(line.split(":") for line in Path(f"/proc/{pid}/status").read_text().splitlines() if ":" in line)
+    return {name: int(rows[key].split()[0]) // 1000 for name, key in (("own", "RssAnon"), ("with_files", "VmHWM"))}
+
+def watch():
+    me = os.getpid()
+    while True:
+        children = Path(f"/proc/{me}/task/{me}/children").read_text().split()
+        for kind, pid in [("stage", me), *(("worker", int(child)) for child in children)]:
+            try:
+                for name, value in own(pid).items():
+                    highest[f"{kind}_{name}_mb"] = max(value, highest.get(f"{kind}_{name}_mb", 0))
+            except (OSError, KeyError):
+                pass  # it has ended
+        time.sleep(0.02)
+
+if __name__ == "__main__":
+    threading.Thread(target=watch, daemon=True).start()
+    options = prepare.Options(path=sys.argv[1], rules=["gopher_quality", "fineweb"], signals=["repetition"],
+                              segment="document", language="en", splits="hash", workers=2)
+    folder = Path(sys.argv[2])
+    folder.mkdir()
+    prepare.run(options, StageContext("prepare", folder, {}, 0, 1, lambda: 0, print))
+    (folder / "memory.json").write_text(json.dumps(highest))
+"""
+
+
 def timed(python: str, code: str, corpus: Path, work: Path, *more: str) -> float:
     """Seconds of a script from begin to end, its imports included."""
     shutil.rmtree(work, ignore_errors=True)
@@ -82,7 +119,10 @@ def timed(python: str, code: str, corpus: Path, work: Path, *more: str) -> float
     script.parent.mkdir(parents=True, exist_ok=True)
     script.write_text(code)
     began = time.perf_counter()
-    done = subprocess.run([python, str(script), str(corpus), str(work), *more], capture_output=True, text=True)
+    # In the script's folder: datatrove leaves logs where it is run.
+    done = subprocess.run(
+        [python, str(script), str(corpus), str(work), *more], capture_output=True, text=True, cwd=script.parent
+    )
     if done.returncode:
         sys.exit(done.stderr[-3000:])
     return time.perf_counter() - began
@@ -120,33 +160,47 @@ def rules_of(work: Path, corpus: Path) -> set[str]:
 
 
 def main() -> None:
-    """Print seconds and agreement."""
+    """Print one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", type=Path)
-    parser.add_argument("--peer", required=True)
+    parser.add_argument("--peer")
     parser.add_argument("--work", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=2)
     parser.add_argument("--spacy", action="store_true")
     a = parser.parse_args()
+    count = sum(path.read_bytes().count(b"\n") for path in a.corpus.glob("*.jsonl"))
+    megabytes = sum(path.stat().st_size for path in a.corpus.glob("*.jsonl")) / 1e6
+    told: dict[str, Any] = {"documents": count, "megabytes": round(megabytes, 1)}
+    told |= compared(a, count, megabytes) if a.peer else alone(a)
+    print(json.dumps(told))
+
+
+def alone(a: argparse.Namespace) -> dict[str, Any]:
+    """Our side: seconds and memory."""
+    work = a.work.resolve() / "alone"
+    seconds = timed(sys.executable, ALONE, a.corpus.resolve(), work)
+    return {"seconds": round(seconds, 1), **json.loads((work / "memory.json").read_text())}
+
+
+def compared(a: argparse.Namespace, count: int, megabytes: float) -> dict[str, Any]:
+    """Both sides in turn: seconds and agreement."""
     kind = "spacy" if a.spacy else "spaces"
     peer, ours = [], []
     for _ in range(a.rounds):
         peer.append(timed(a.peer, PEER, a.corpus.resolve(), a.work.resolve() / "peer", kind))
         ours.append(timed(sys.executable, OURS, a.corpus.resolve(), a.work.resolve() / "ours"))
     mine, theirs = kept_by_us(a.work / "ours"), kept_by_peer(a.work / "peer")
-    count = sum(path.read_bytes().count(b"\n") for path in a.corpus.glob("*.jsonl"))
     differ = len(mine.keys() ^ theirs.keys())
     ruled = rules_of(a.work / "ours", a.corpus)
     passed = {row["id"] for row in rows_of(a.work / "peer" / "filtered")}
-    megabytes = sum(path.stat().st_size for path in a.corpus.glob("*.jsonl")) / 1e6
     times = [statistics.median(side) for side in (peer, ours)]
-    print(json.dumps({
-        "documents": count, "megabytes": round(megabytes, 1), "words": kind,
+    return {
+        "words": kind,
         "peer_seconds": [round(s, 1) for s in peer], "seconds": [round(s, 1) for s in ours],
         "ratio": round(times[0] / times[1], 2), "megabytes_a_second": round(megabytes / times[1], 2),
         "kept": len(mine), "kept_by_peer": len(theirs), "decided_alike": round(1 - differ / count, 4),
         "rules_decided_alike": round(1 - len(ruled ^ passed) / count, 4),
-    }))  # fmt: skip
+    }  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -43,6 +43,13 @@ def test_a_work_prints_its_line(folder, capsys, work, tokens, monkeypatch):
     assert len(row["seconds"]) == 1 and row["seconds"][0] > 0 and row["peak_rss_mb"] > 50
 
 
+def test_rows_and_their_length_can_be_chosen(folder):
+    _, tokens = works.sft(works.Bench.of(folder, torch.float32, 2, 8, 1, rows=8, length=64))
+    assert tokens == 512
+    with pytest.raises(InputError, match="makes 0 rows of 1000000 tokens"):
+        works.sft(works.Bench.of(folder, torch.float32, 2, 8, 1, rows=8, length=1_000_000))
+
+
 def test_training_moves_the_weights_and_grpo_has_groups_to_learn_from(folder):
     bench = works.Bench.of(folder, torch.float32, 2, 8, 1)
     before = [p.detach().clone() for p in bench.model.parameters()]

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from penchant.models.config import DecoderConfig
+from penchant.runtime.cards import on_cuda, wait_for
 
 __all__ = ["ROWS", "gemm_rate", "limits", "shapes"]
 
@@ -23,25 +24,29 @@ def shapes(config: DecoderConfig) -> list[tuple[int, int]]:
     return layer * c.num_hidden_layers + [(c.vocab_size, c.hidden_size)]
 
 
-def gemm_rate(config: DecoderConfig, dtype: torch.dtype, rows: int = ROWS, rounds: int = 5) -> float:
+def gemm_rate(
+    config: DecoderConfig, dtype: torch.dtype, rows: int = ROWS, rounds: int = 5, device: str = "cpu"
+) -> float:
     """FLOP/s of the model's products on `rows` tokens with torch's threads: the best of some rounds a shape."""
     work, seconds = 0.0, 0.0
     made = shapes(config)
     for out, inside in sorted(set(made)):
-        a, b = torch.randn(rows, inside).to(dtype), torch.randn(out, inside).to(dtype)
+        a, b = (torch.randn(n, inside, device=device).to(dtype) for n in (rows, out))
         best = float("inf")
         for _ in range(rounds + 1):
+            wait_for(device)
             start = time.perf_counter()
             torch.nn.functional.linear(a, b)
+            wait_for(device)
             best = min(best, time.perf_counter() - start)
         count = made.count((out, inside))
         work, seconds = work + count * 2.0 * rows * out * inside, seconds + count * best
     return work / seconds
 
 
-def bandwidth(megabytes: int = 256, rounds: int = 5) -> float:
+def bandwidth(megabytes: int = 256, rounds: int = 5, device: str = "cpu") -> float:
     """Bytes a second read from memory by a sum over a buffer larger than the caches."""
-    data = torch.ones(megabytes * (1 << 20) // 4)
+    data = torch.ones(megabytes * (1 << 20) // 4, device=device)
     best = float("inf")
     for _ in range(rounds):
         start = time.perf_counter()
@@ -50,8 +55,13 @@ def bandwidth(megabytes: int = 256, rounds: int = 5) -> float:
     return data.numel() * 4 / best
 
 
-def limits(config: DecoderConfig) -> dict[str, Any]:
-    """Rates of this machine for a model, with one thread and with all, in GFLOP/s and GB/s."""
+def limits(config: DecoderConfig, device: str = "cpu") -> dict[str, Any]:
+    """Rates of this machine for a model, with one thread and with all (or of its card), in GFLOP/s and GB/s."""
+    if on_cuda(device):
+        rates = {f"training_bfloat16_gflop_s_{n}_rows": gemm_rate(config, torch.bfloat16, n, 20, device)
+                 for n in (16_384, 65_536)}  # fmt: skip
+        rates["bandwidth_gb_s"] = bandwidth(4096, device=device)
+        return {name: round(rate / 1e9, 1) for name, rate in rates.items()}
     every = torch.get_num_threads()
     found: dict[str, Any] = {"threads": every}
     for threads in sorted({1, every}):

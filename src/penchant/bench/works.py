@@ -55,12 +55,22 @@ class Bench:
     micro_batch_size: int
     threads: int
     device: str = "cpu"
+    rows: int = ROWS
+    length: int = CONTEXT
 
     @classmethod
     def of(
-        cls, folder: Path, dtype: torch.dtype, steps: int, micro_batch_size: int, threads: int, device: str = "cpu"
+        cls,
+        folder: Path,
+        dtype: torch.dtype,
+        steps: int,
+        micro_batch_size: int,
+        threads: int,
+        device: str = "cpu",
+        rows: int = ROWS,
+        length: int = CONTEXT,
     ) -> Bench:
-        """From a model's folder.
+        """From a model's folder; `rows` and `length` (tokens) are those of `sft`.
 
         Raises:
             InputError: the folder has no `bench_lines.txt`.
@@ -70,7 +80,7 @@ class Bench:
             raise InputError("the file is missing", "write the lines of text that the work is made of", file=lines)
         text = lines.read_text(encoding="utf-8").splitlines()
         model = load_model(folder, dtype, device)
-        return cls(model, Tokenizer.load(folder), text, steps, micro_batch_size, threads, device)
+        return cls(model, Tokenizer.load(folder), text, steps, micro_batch_size, threads, device, rows, length)
 
     def prompts(self, count: int) -> list[str]:
         """The first lines of 21 to 59 characters."""
@@ -113,13 +123,20 @@ def _train(bench: Bench, source: Source, objective: Any) -> list[float]:
 
 
 def sft(bench: Bench) -> tuple[list[float], int]:
-    """64 rows of 256 tokens of plain text, packed, one update a batch."""
+    """64 rows of 256 tokens of plain text (or as many as were asked for), packed, one update a batch.
+
+    Raises:
+        InputError: the text is too short for a batch.
+    """
     ids = [i for text in bench.tokenizer.encode_batch(bench.text(2000, 90)) for i in text]
     document = Encoded(np.array(ids, np.int32), np.zeros(len(ids), bool))
-    windows = [w for w in Windows([document], CONTEXT) if len(w.ids) == CONTEXT + 1]
-    source = Corpus(windows, ROWS * CONTEXT, bench.micro_batch_size, 0)
+    windows = [w for w in Windows([document], bench.length) if len(w.ids) == bench.length + 1]
+    if len(windows) < bench.rows:
+        problem = f"the text makes {len(windows)} rows of {bench.length} tokens"
+        raise InputError(problem, "ask for fewer rows, or give more lines in bench_lines.txt")
+    source = Corpus(windows, bench.rows * bench.length, bench.micro_batch_size, 0)
     objective = registry.load("objectives", "mle").build(None, Context())
-    return _train(bench, source, objective), ROWS * CONTEXT
+    return _train(bench, source, objective), bench.rows * bench.length
 
 
 def sample(bench: Bench) -> tuple[list[float], int]:

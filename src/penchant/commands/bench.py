@@ -24,19 +24,21 @@ def command(
     steps: Annotated[int, typer.Option(min=2, help="Steps; the first warms up and is dropped.")] = 4,
     micro_batch_size: Annotated[int, typer.Option(min=1, help="Rows in one forward.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    rows: Annotated[int, typer.Option(min=1, help="Rows a step, of sft.")] = 64,
+    length: Annotated[int, typer.Option(min=2, help="Tokens a row, of sft.")] = 256,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 for all cores.")] = 0,
     as_json: AsJson = False,
 ) -> None:
     """Time fixed work through the parts that real runs use, or measure the machine's own limits for a model.
 
     generate: 64 prompts, 64 new tokens each. grpo: 8 prompts x 8 samples x 64 tokens and an update. dpo: 32 pairs of
-    90 words each after 90. sft: 64 rows of 256
-    tokens and an update. limits: matrix products at the model's shapes, and memory bandwidth. Nothing else should run
-    meanwhile.
+    90 words each after 90. sft: 64 rows of 256 tokens and an update, or as --rows and --length say. limits: matrix
+    products at the model's shapes, and memory bandwidth. Nothing else should run meanwhile.
 
     \b
     Examples:
       penchant bench sft models/m30 --dtype bfloat16 --steps 5
+      penchant bench sft models/m30 --rows 16 --length 1024
       penchant bench generate models/m30 --device cuda --json
       penchant bench limits models/m30
     """
@@ -53,10 +55,10 @@ def command(
     count = threads or cores()
     torch.set_num_threads(count)
     if work == "limits":
-        found = limits.limits(DecoderConfig.from_folder(model))
+        found = limits.limits(DecoderConfig.from_folder(model), device_name(device) if device != "auto" else "cpu")
     else:
         where = device_name(device)
-        bench = works.Bench.of(model, resolve_dtype(dtype, where), steps, micro_batch_size, count, where)
+        bench = works.Bench.of(model, resolve_dtype(dtype, where), steps, micro_batch_size, count, where, rows, length)
         kind = str(bench.model.dtype).removeprefix("torch.")
         found = {"work": work, "peer": "penchant", "model": model.resolve().name, "dtype": kind}
         found |= works.run(work, bench)

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-__all__ = ["Captured", "available", "no_compiler", "on_cuda", "peak_memory_mb", "since_ampere"]
+__all__ = ["Captured", "available", "no_compiler", "on_cuda", "peak_memory_mb", "since_ampere", "wait_for"]
 
 
 def on_cuda(device: torch.device | str) -> bool:
@@ -30,6 +30,12 @@ def since_ampere(device: torch.device) -> bool:
 def peak_memory_mb() -> int:
     """The most that tensors took so far."""
     return torch.cuda.max_memory_allocated() >> 20
+
+
+def wait_for(device: torch.device | str) -> None:
+    """Return when a card has done what it was asked to; elsewhere at once."""
+    if on_cuda(device):
+        torch.cuda.synchronize(device)
 
 
 @functools.cache
