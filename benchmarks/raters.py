@@ -17,7 +17,6 @@ from pathlib import Path
 
 import numpy as np
 
-from penchant.commands._signal_train import STRENGTHS, Texts, _cross_entropy, _temperature
 from penchant.contracts import Context
 from penchant.data.split import position
 from penchant.metrics.intervals import draws, percentiles
@@ -26,6 +25,7 @@ from penchant.raters.read import Layout, Rated, read_votes
 from penchant.raters.report import against_truth
 from penchant.raters.votes import Votes
 from penchant.signals._linear import fit
+from penchant.stages._classifier import STRENGTHS, Texts, cross_entropy, temperature
 
 METHODS = ("majority", "dawid_skene", "glad", "mace")
 ABUSE = {"-3": "1", "-2": "1", "-1": "1", "0": "0", "1": "0"}
@@ -102,9 +102,9 @@ def soft(data: Path) -> None:
             for part, mask in (("train", ~held & ~overlap), ("validation", held & ~overlap))
         }
         tried = [fit(parts["train"].texts, parts["train"].targets, train.votes.labels, c) for c in STRENGTHS]
-        loss = [_cross_entropy(m.probabilities(parts["validation"].texts), parts["validation"].targets) for m in tried]
+        loss = [cross_entropy(m.probabilities(parts["validation"].texts), parts["validation"].targets) for m in tried]
         model = tried[int(np.argmin(loss))]
-        logs = np.log(np.clip(model.probabilities(asked), 1e-9, 1)) / _temperature(model, parts["validation"])
+        logs = np.log(np.clip(model.probabilities(asked), 1e-9, 1)) / temperature(model, parts["validation"])
         p = np.exp(logs) / np.exp(logs).sum(1, keepdims=True)
         each = -(target * np.log(np.clip(p, 1e-6, 1))).sum(1)
         first = each if first is None else first

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 pytest.importorskip("sklearn")
-from penchant.commands._signal_train import go, measured, read_texts
 from penchant.contracts import Context
 from penchant.errors import DataRejected, InputError
 from penchant.plugins import plug
 from penchant.records import Segment
 from penchant.signals._linear import fit, load
+from penchant.stages._classifier import go, measured, read_texts
 
 DATA = os.environ.get("PENCHANT_DATA")
 GOOD, BAD = ("lovely", "great", "kind", "happy"), ("awful", "sad", "rude", "broken")
@@ -59,7 +59,7 @@ def test_measures_against_sums_written_out():
     texts = ["aa", "bb", "aa", "bb", "bb"]
     model = fit(["aa", "bb"] * 3, np.eye(2)[[0, 1] * 3], ("x", "y"), 100.0)
     assert model.probabilities(["aa", "bb"]).argmax(1).tolist() == [0, 1]
-    from penchant.commands._signal_train import Texts
+    from penchant.stages._classifier import Texts
 
     found = measured(model, Texts(texts, np.eye(2)[[0, 1, 1, 1, 0]], {}))
     assert found["accuracy"][0] == pytest.approx(3 / 5)

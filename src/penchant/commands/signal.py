@@ -144,7 +144,8 @@ def train(
       penchant signal train tweets.jsonl --label majority --values 0=toxic,1=toxic,2=fine --also hatecheck.jsonl
       penchant signal train soft.jsonl --output signals/abuse      # rows that `signal raters` wrote
     """
-    from penchant.commands._signal_train import go, show
+    from penchant.commands._signal_train import show
+    from penchant.stages._classifier import go
 
     known = {
         said: counts_as for said, _, counts_as in (one.rpartition("=") for one in (values or "").split(",") if one)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import json
 import os
+import re
 import sysconfig
 from collections import Counter
 from collections.abc import Sequence
@@ -106,9 +107,9 @@ def find(path: str | Sequence[str]) -> Found:
 
     Args:
         path: "stdlib" (the running interpreter's), "packages" (the Python sources of all that is installed), a file, a
-            folder, a glob, or a list of these. Hidden folders are skipped, links to folders not followed. A file's name
-            is its path from the folder (or from the part of a glob before its first wildcard); in a list of several,
-            with that folder's name before it.
+            folder, a glob, or a list of these; `~` and `$VARIABLE` stand for what they do in a shell. Hidden folders
+            are skipped, links to folders not followed. A file's name is its path from the folder (or from the part of a
+            glob before its first wildcard); in a list of several, with that folder's name before it.
 
     Raises:
         InputError: a path does not exist, nothing matches, or nothing in it can be read.
@@ -138,7 +139,9 @@ def _find_one(one: str, passed: Counter[str]) -> tuple[list[Source], str]:
     if one == PACKAGES:
         root = Path(sysconfig.get_paths()["purelib"])
         return [Source(p, p.relative_to(root).as_posix(), "text") for p in sorted(root.rglob("*.py"))], PACKAGES
-    path = Path(one).expanduser()
+    path = Path(os.path.expandvars(one)).expanduser()
+    if (unset := re.search(r"\$\{?(\w+)", str(path))) and not os.path.lexists(path):
+        raise InputError(f"the variable {unset[1]} is not set", f"export {unset[1]}=FOLDER", file=one)
     if path.is_file() or path.is_symlink():
         kind = kind_of(path)
         if kind is None:

@@ -13,7 +13,7 @@ from penchant.records import Segment
 
 __all__ = ["LANGUAGES", "RANGE", "REMOTE", "Options", "build"]
 
-RANGE = (0.0, 1.0)
+RANGE = (-1.0, 1.0)  # from 0 on, or up to 0 where it counts against
 LANGUAGES = "any"  # that of its training data; the folder's card says which
 REMOTE = False
 
@@ -23,7 +23,8 @@ class Options(BaseModel, extra="forbid"):
 
     model: str = Field(description="the folder of a trained classifier")
     label: str | None = Field(None, description="whose probability the score is; null: the last label")
-    empty: float = Field(0.5, ge=0, le=1, description="the score of a segment without a letter or digit")
+    against: bool = Field(False, description="the label is bad: the score is minus its probability, 0 at best")
+    empty: float = Field(0.5, ge=0, le=1, description="the probability in a segment without a letter or digit")
 
 
 def build(options: Options, context: Context) -> Callable[[Sequence[Segment]], list[float]]:
@@ -39,13 +40,13 @@ def build(options: Options, context: Context) -> Callable[[Sequence[Segment]], l
     label = model.labels[-1] if options.label is None else options.label
     if label not in model.labels:
         raise InputError(f"signal classifier: no label {label!r}", f"the labels are {', '.join(model.labels)}")
-    place = model.labels.index(label)
+    place, sign = model.labels.index(label), -1.0 if options.against else 1.0
 
     def score(segments: Sequence[Segment]) -> list[float]:
         full = [i for i, segment in enumerate(segments) if any(c.isalnum() for c in segment.text)]
-        found = [options.empty] * len(segments)
+        found = [sign * options.empty] * len(segments)
         for i, p in zip(full, model.probabilities([segments[i].text for i in full]), strict=True):
-            found[i] = float(p[place])
+            found[i] = sign * float(p[place])
         return found
 
     return score

@@ -18,6 +18,7 @@ from penchant.metrics.intervals import draws, percentiles
 from penchant.plugins import plug
 from penchant.records import Segment
 from penchant.reports.frontier import write_page
+from penchant.stages._signals import with_folders
 
 if TYPE_CHECKING:
     from penchant.stages.frontier import Options, RowOptions
@@ -41,9 +42,9 @@ def measured(options: Options, context: StageContext, open_model: Callable[[Path
             )
         if row.ask is not None:
             models[row.model].layout.require(row.ask, f"models.{name}")
-    signals = {"misalignment": _signal(options.signal, context.seed)}
+    signals = {"misalignment": _signal(options.signal, context)}
     if options.judge is not None:
-        signals["judge"] = _signal(options.judge, context.seed)
+        signals["judge"] = _signal(options.judge, context)
     texts = _reference_texts(options, context, models["reference"])
     own = _logprobs(models["reference"], texts, None)
     rows: dict[str, dict[str, Any]] = {}
@@ -88,11 +89,13 @@ def _folder(role: str, context: StageContext) -> Path:
 
 
 def _name(spec: str | Mapping[str, Any]) -> str:
-    return spec if isinstance(spec, str) else str(spec["name"])
+    if isinstance(spec, str):
+        return spec
+    return f"{spec['name']} {spec['model']}" if "model" in spec else str(spec["name"])
 
 
-def _signal(spec: str | Mapping[str, Any], seed: int) -> Any:
-    return plug("signals", {"name": spec} if isinstance(spec, str) else dict(spec), Context(seed))
+def _signal(spec: str | Mapping[str, Any], context: StageContext) -> Any:
+    return plug("signals", with_folders(spec, context.inputs), Context(context.seed))
 
 
 def _seed(context: StageContext, what: str) -> int:

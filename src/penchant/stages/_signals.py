@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -13,7 +14,7 @@ from penchant.contracts import Context, Signal
 from penchant.errors import OptionError
 from penchant.stages._foresee import signal_entry
 
-__all__ = ["about", "build_signals"]
+__all__ = ["about", "build_signals", "with_folders"]
 
 
 def build_signals(specs: Sequence[str], seed: int = 0) -> dict[str, Signal]:
@@ -39,6 +40,12 @@ def build_signals(specs: Sequence[str], seed: int = 0) -> dict[str, Signal]:
             raise OptionError(f"two signals write the scores {label!r}", "give one of them another name with `as`")
         made[label] = module.build(chosen, Context(seed=seed))
     return made
+
+
+def with_folders(spec: str | Mapping[str, Any], inputs: Mapping[str, Path]) -> dict[str, Any]:
+    """An entry `{name, ...options}` whose `model`, where it names an input of the stage, is that input's folder."""
+    entry = {"name": spec} if isinstance(spec, str) else dict(spec)
+    return entry | ({"model": str(inputs[entry["model"]])} if entry.get("model") in inputs else {})
 
 
 def about(specs: Sequence[str | Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

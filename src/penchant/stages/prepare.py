@@ -25,12 +25,12 @@ from penchant.stages._checks import prepare_check as check
 from penchant.stages._gather import CLEANED, Gathered
 from penchant.stages._passes import clean_all, json_line, note_counts, note_languages, score_all, tell
 from penchant.stages._select import Found
-from penchant.stages._signals import about, build_signals
+from penchant.stages._signals import about, build_signals, with_folders
 from penchant.stages._steps import Steps
 
 __all__ = ["INPUTS", "Options", "build_signals", "check", "plan", "run"]
 
-INPUTS = ()
+INPUTS = (...,)  # a role a signal that a stage before has trained
 
 _WORTH_A_PROCESS = 1_000_000  # bytes of input; starting a process costs about half a second
 
@@ -107,10 +107,11 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
         MissingExtra: a signal or `repair` needs a library that is not installed.
         Stopped: asked to stop; what is finished is kept.
     """
-    make = functools.partial(Steps, options, context.seed)
+    signals: list[Any] = [with_folders(spec, context.inputs) for spec in options.signals]
+    make = functools.partial(Steps, options.model_copy(update={"signals": signals}), context.seed)
     here = make()  # a wrong signal or rule fails before the work, not after it
     found = find(options.path)
-    work = Work(context.folder / "work", _identity(options, found, context.seed))
+    work = Work(context.folder / "work", _identity(options, found, context))
     workers = _workers(options, found, make, here)
     try:
         with work.removed_on(InputError, DataRejected):
@@ -177,11 +178,13 @@ def plan(options: Options, context: StageContext) -> dict[str, Any]:
     return {"files": len(found), "megabytes": round(size / 1e6, 1), "seconds": round(2 + size / per_second)}
 
 
-def _identity(options: Options, found: FilesFound, seed: int) -> dict[str, Any]:
-    """What finished pieces depend on: the options but for who works, and the files as they are."""
+def _identity(options: Options, found: FilesFound, context: StageContext) -> dict[str, Any]:
+    """What finished pieces depend on: the options but for who works, and the files and signals as they are."""
     chosen = options.model_dump(mode="json", exclude={"workers", "cluster"})
     files = [(s.name, s.kind, size_of(s.path), _changed(s.path)) for s in found.sources]
-    return {"version": __version__, "options": chosen, "seed": seed, "files": stable_hash(files)}
+    files += [(role, path.name, size_of(path), _changed(path)) for role, folder in sorted(context.inputs.items())
+              for path in sorted(folder.iterdir())]  # fmt: skip
+    return {"version": __version__, "options": chosen, "seed": context.seed, "files": stable_hash(files)}
 
 
 def _changed(path: Path) -> int:
