@@ -22,6 +22,7 @@ from penchant.plugins import plug
 from penchant.records import Document
 from penchant.rewards._pool import Pool
 from penchant.runs import checkpoint
+from penchant.text.control import Bins
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import gradient_step
 
@@ -53,7 +54,7 @@ def document(name="a.txt"):
 def source(tokenizer, folder, rewards=None, how="product", **changes):
     model = Decoder(DecoderConfig(vocab_size=tokenizer.vocab_size, hidden_size=32, intermediate_size=48,
                                   num_hidden_layers=1, initializer_range=0.1)).initialise(0)  # fmt: skip
-    prompts = PromptSet([document()], Lines(), tokenizer, 20, "good", "toy", 0.5, seed=3)
+    prompts = PromptSet([document()], Lines(), tokenizer, 20, "good", Bins.two("toy", 0.5), seed=3)
     good = tokenizer.control_ids["good"]
     ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
     sampling = Sampling(12, 0.8, (tokenizer.eos_id,), ban, {tokenizer.newline_id: good})
@@ -213,14 +214,14 @@ def test_a_task_without_prompts_and_prompts_that_are_all_too_long_are_refused(to
             return []
 
     with pytest.raises(DataRejected, match="no prompt"):
-        PromptSet([document()], Nothing(), tokenizer, 20, None, "toy", 0.5, 0)
+        PromptSet([document()], Nothing(), tokenizer, 20, None, None, 0)
     with pytest.raises(DataRejected, match="prompt_tokens"):
-        PromptSet([document()], Lines(), tokenizer, 1, None, "toy", 0.5, 0).take(3)
+        PromptSet([document()], Lines(), tokenizer, 1, None, None, 0).take(3)
 
 
 def test_prompts_to_evaluate_on_never_repeat(tokenizer):
     def prompts(most):
-        return PromptSet([document()], Lines(), tokenizer, most, None, "toy", 0.5, 3)
+        return PromptSet([document()], Lines(), tokenizer, most, None, None, 3)
 
     every = prompts(20)
     assert len(every.take(99)) == len(every.places)

@@ -56,7 +56,7 @@ def test_windows_fit_and_score_the_same_text_whatever_is_asked(words, unit, size
 def test_no_window_has_more_tokens_than_the_limit_control_tokens_included(size, unit):
     d = document(TEXT * 9 + "One. Two. Three is it. Four! " * 9, unit)
     tokenizers = {"fine": FINE, "coarse": COARSE}
-    found, facts = held_out([d], tokenizers, labels, size, 10**6, np.random.default_rng(0))
+    found, facts = held_out([d], tokenizers, dict.fromkeys(tokenizers, labels), size, 10**6, np.random.default_rng(0))
     assert facts["window"] == size
     assert facts["windows"] == len(found["fine"]) == len(found["coarse"]) > 3
     assert facts.get("windows_left_out", 0) == 0
@@ -84,13 +84,15 @@ def test_a_control_token_stands_where_its_segment_begins():
 def test_documents_of_one_piece_or_none_give_none():
     assert cut(document(""), [FINE], False, 16) == ([], 0)
     assert cut(document("abc"), [FINE], False, 16) == ([], 3)
-    nothing = held_out([document("abc")], {"a": FINE}, None, 16, 100, np.random.default_rng(0))
+    nothing = held_out([document("abc")], {"a": FINE}, {}, 16, 100, np.random.default_rng(0))
     assert nothing == ({"a": []}, {"window": 16, "windows": 0, "characters_left_out": 3})
 
 
 def test_a_tokenizer_without_control_tokens_is_shown_none():
     bare = Tokenizer.train([TEXT], 262, control=())
-    found, _ = held_out([document(TEXT)], {"fine": FINE, "bare": bare}, labels, 40, 1000, np.random.default_rng(0))
+    found, _ = held_out(
+        [document(TEXT)], {"fine": FINE, "bare": bare}, {"fine": labels}, 40, 1000, np.random.default_rng(0)
+    )
     assert any(w.control.any() for w in found["fine"])
     assert not any(w.control.any() for w in found["bare"])
 
@@ -101,7 +103,7 @@ def fake(sequences):
 
 
 def test_the_same_tokens_are_counted_either_way():
-    windows = held_out([document(TEXT * 3)], {"a": FINE}, labels, 40, 10**6, np.random.default_rng(0))[0]["a"]
+    windows = held_out([document(TEXT * 3)], {"a": FINE}, {"a": labels}, 40, 10**6, np.random.default_rng(0))[0]["a"]
     plain, marked = (measure(windows, fake, labelled) for labelled in (False, True))
     for name in ("perplexity", "bits_per_byte"):
         assert plain[name].num.tolist() == marked[name].num.tolist()
@@ -118,7 +120,7 @@ def test_labelled_shows_the_control_tokens_and_unlabelled_does_not():
         seen.append(sequences)
         return fake(sequences)
 
-    windows = held_out([document(TEXT * 3)], {"a": FINE}, labels, 40, 10**6, np.random.default_rng(0))[0]["a"]
+    windows = held_out([document(TEXT * 3)], {"a": FINE}, {"a": labels}, 40, 10**6, np.random.default_rng(0))[0]["a"]
     for labelled in (False, True):
         measure(windows, record, labelled)
     control = set(FINE.control_ids.values())
@@ -128,7 +130,7 @@ def test_labelled_shows_the_control_tokens_and_unlabelled_does_not():
 
 
 def test_a_uniform_model_has_the_perplexity_of_its_vocabulary():
-    windows = held_out([document(TEXT * 3)], {"a": FINE}, None, 40, 10**6, np.random.default_rng(0))[0]["a"]
+    windows = held_out([document(TEXT * 3)], {"a": FINE}, {}, 40, 10**6, np.random.default_rng(0))[0]["a"]
     found = measure(windows, lambda s: [np.full(len(x) - 1, -math.log(50)) for x in s], False)
     ratio = found["perplexity"]
     assert ratio.transform(ratio.num.sum() / ratio.den.sum()) == pytest.approx(50)

@@ -13,7 +13,7 @@ from penchant.data.store import read_documents
 from penchant.errors import DataRejected, InputError, OptionError, PenchantError, Stopped
 from penchant.records import Document
 from penchant.stages import prepare, tokenizer
-from penchant.text.control import labels, resolve_threshold
+from penchant.text.control import Bins, resolve_threshold
 from penchant.text.tokenizer import Tokenizer
 
 Prepared = tuple[dict[str, Any], dict[str, Any], dict[str, list[Document]]]  # result, summary, documents by part
@@ -85,7 +85,7 @@ def test_code_by_lines(bench: Bench, code: Path) -> None:
     document = parts["train"][0]
     assert "".join(document.segments()) == document.text == (code / document.source).read_text()
     threshold = resolve_threshold("q0.9", summary, "style")
-    assert set(labels(document, "style", threshold)) == {"good", "bad"}
+    assert set(Bins.two("style", threshold).of(document)) == {"good", "bad"}
     assert document.scores["style"][0] == 0
     assert document.scores["style"][5] < -1
 

@@ -1,12 +1,13 @@
 """The pretraining stage: any objective by name, options or path, and what is kept beside the model."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from penchant.contracts import StageContext
-from penchant.data.store import write_documents
+from penchant.data.store import read_documents, write_documents
 from penchant.errors import InputError, OptionError, Stopped
 from penchant.policy import load
 from penchant.records import Document
@@ -14,6 +15,7 @@ from penchant.runs.recipe import load_recipe
 from penchant.stages import tune
 from penchant.stages.pretrain import Options, run
 from penchant.text.conditioning import Conditioning
+from penchant.text.control import Bins
 from penchant.text.segment import segment_ends
 from penchant.text.tokenizer import Tokenizer
 
@@ -185,6 +187,47 @@ def test_tuning_forces_tokens_after_sentences_and_hands_on_what_the_model_knows(
     before, after = (Conditioning.load(tmp_path / name / "model", tokenizer) for name in ("model", "tuned"))
     assert before == after
     assert len(after.after) >= 2
+
+
+def test_three_bins_and_two_signals_each_have_tokens_of_their_own(data, tmp_path):
+    three = {"name": "conditional", "threshold": [-1.5, -0.5]}
+    assert pretrain(data, tmp_path / "three", objective=three)["threshold"] == [[-1.5, -0.5]]
+    layout = load(tmp_path / "three").layout
+    assert layout.control == ("good", "middle", "bad")
+    assert layout.marks("none", 0.0, {}) == Bins(("style",), ((-1.5, -0.5),))  # not what a tuning's options say
+    policy = load(tmp_path / "three")
+    assert policy.tokenizer.vocab_size == Tokenizer.load(data / "tokenizer").vocab_size + 1
+    assert len(policy.generate("", max_new_tokens=4, ask="middle")) == 1
+    documents = read_documents(data / "line" / "train.parquet")
+    own = {id(d): tuple(float(len(piece)) for piece in d.segments()) for d in documents}
+    both = [replace(d, scores={**d.scores, "length": own[id(d)]}) for d in documents]
+    write_documents(tmp_path / "both" / "train.parquet", both)
+    write_documents(tmp_path / "both" / "validation.parquet", both)
+    summary = json.loads((data / "line" / "summary.json").read_text())
+    summary["signals"]["length"] = {"quantiles": {"0.5": 9.0}, "document_quantiles": {"0.5": 9.0}}
+    (tmp_path / "both" / "summary.json").write_text(json.dumps(summary))
+    (tmp_path / "tokenizer").symlink_to(data / "tokenizer")
+    two = {"name": "conditional", "signal": ["style", "length"], "threshold": [0.0, "median"]}
+    pretrain(tmp_path, tmp_path / "two", "both", objective=two)
+    wanted = ("style:good,length:good", "style:good,length:bad", "style:bad,length:good", "style:bad,length:bad")
+    assert load(tmp_path / "two").layout.control == wanted
+    assert len(load(tmp_path / "two").generate("", max_new_tokens=4, ask=wanted[1])) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"threshold": [0.0, -1.0]}, "thresholds of style that do not rise: 0, -1"),
+        ({"threshold": ["median", -1]}, "do not rise: -1, -1"),
+        ({"threshold": []}, "do not rise: none"),
+        ({"signal": ["style", "style"]}, "name each signal once"),
+        ({"signal": ["style", "style"], "threshold": [0.0, 0.0, 0.0]}, "3 thresholds for 2 signals"),
+        ({"threshold": [-1.0, 0.0], "soft": True}, "soft is for good and bad"),
+    ],
+)
+def test_bins_that_cannot_be_are_refused(data, tmp_path, options, words):
+    with pytest.raises(OptionError, match=words):
+        pretrain(data, tmp_path / "a", objective={"name": "conditional", **options})
 
 
 def test_a_plain_model_is_not_asked_for_anything(data, tmp_path):

@@ -33,6 +33,7 @@ from penchant.records import Encoded
 from penchant.runs.recorder import StageRecorder
 from penchant.runtime.launch import Place
 from penchant.runtime.mesh import Mesh
+from penchant.text.control import Bins
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer, OptimizerOptions
@@ -52,7 +53,7 @@ def rollouts(mesh: Mesh, model: Decoder, folder: Path) -> tuple[Any, Any]:
     import test_rollouts as toy
 
     tokenizer = Tokenizer.train([toy.TEXT], 280)
-    prompts = PromptSet([toy.document()], toy.Lines(), tokenizer, 20, "good", "toy", 0.5, seed=3)
+    prompts = PromptSet([toy.document()], toy.Lines(), tokenizer, 20, "good", Bins.two("toy", 0.5), seed=3)
     ban = tuple(i for i in tokenizer.special_ids if i != tokenizer.eos_id)
     sampling = Sampling(12, 0.8, (tokenizer.eos_id,), ban, {tokenizer.newline_id: tokenizer.control_ids["good"]})
     rewards = {"e": (lambda p, c, **k: [x.text.count("e") + 0.01 * len(x.text) for x in c], 1.0)}

@@ -8,7 +8,7 @@ from penchant.contracts import Spot, Task
 from penchant.errors import DataRejected
 from penchant.records import Document, Prompt
 from penchant.runtime.random import stream
-from penchant.text.control import labels
+from penchant.text.control import Bins
 from penchant.text.prompts import make_prompt
 from penchant.text.tokenizer import Tokenizer
 
@@ -20,7 +20,7 @@ class PromptSet:
 
     Args:
         ask: the control token of the last segment (and while sampling); the others keep their own. None: none at all.
-        signal, threshold: what the other segments' tokens come from.
+        bins: what the other segments' tokens come from, where one is asked for.
     """
 
     def __init__(
@@ -30,8 +30,7 @@ class PromptSet:
         tokenizer: Tokenizer,
         max_tokens: int,
         ask: str | None,
-        signal: str,
-        threshold: float,
+        bins: Bins | None,
         seed: int,
     ):
         self.documents = list(documents)
@@ -39,16 +38,16 @@ class PromptSet:
         if not self.places:
             raise DataRejected("the task finds no prompt in the data", "choose another task=, or give other text")
         self.tokenizer, self.max_tokens, self.ask = tokenizer, max_tokens, ask
-        self.signal, self.threshold, self.seed = signal, threshold, seed
+        self.bins, self.seed = bins, seed
         self._labels: dict[int, list[str]] = {}
         self.too_long = 0
 
     def _make(self, number: int, spot: Spot) -> Prompt | None:
         document = self.documents[number]
-        if self.ask is None:
+        if self.ask is None or self.bins is None:
             return make_prompt(document, spot, self.tokenizer, self.max_tokens)
         if number not in self._labels:
-            self._labels[number] = labels(document, self.signal, self.threshold)
+            self._labels[number] = self.bins.of(document)
         return make_prompt(document, spot, self.tokenizer, self.max_tokens, self._labels[number], last=self.ask)
 
     def __iter__(self) -> Iterator[Prompt]:

@@ -170,7 +170,7 @@ def grpo(bench: Bench) -> tuple[list[float], int]:
     """8 prompts x 8 samples x 64 new tokens, one update a batch, no KL."""
     task, tokenizer = _ShareOfE(), bench.tokenizer
     documents = [Document(str(i), line, (len(line),)) for i, line in enumerate(bench.prompts(512))]
-    prompts = PromptSet(documents, task, tokenizer, CONTEXT, None, "", 0.0, 0)
+    prompts = PromptSet(documents, task, tokenizer, CONTEXT, None, None, 0)
     module = registry.load("algorithms", "grpo")
     algorithm = module.build(module.Options(beta=0.0), Context(tokenizer=tokenizer))
     with tempfile.TemporaryDirectory() as folder:

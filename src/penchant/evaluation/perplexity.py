@@ -123,7 +123,7 @@ def choose(count: Sequence[int], tokens: int, random: np.random.Generator) -> li
 def held_out(
     documents: Sequence[Document],
     tokenizers: Mapping[str, Tokenizer],
-    labels: Labels | None,
+    labels: Mapping[str, Labels],
     size: int,
     tokens: int,
     random: np.random.Generator,
@@ -131,14 +131,14 @@ def held_out(
     """The same windows in each tokenizer, about `tokens` of the first; and what is to be said of them.
 
     Args:
-        tokenizers: by a name; one without control tokens gives windows without.
-        labels: the labels of a document's segments, where any model is asked for a control token.
+        tokenizers: by a name; one without `labels` gives windows without control tokens.
+        labels: the labels of a document's segments, by the same names.
         size: tokens of a window at most.
     """
     places: list[tuple[Document, Span]] = []
     left_out = 0
     for document in documents:
-        spans, missed = cut(document, list(tokenizers.values()), labels is not None, size)
+        spans, missed = cut(document, list(tokenizers.values()), bool(labels), size)
         places += [(document, span) for span in spans]
         left_out += missed
     places = [places[i] for i in choose([span.tokens for _, span in places], tokens, random)]
@@ -146,7 +146,7 @@ def held_out(
     for name, tokenizer in tokenizers.items():
         found[name] = []
         for document, spans in _by_document(places):
-            told = labels(document) if labels is not None and tokenizer.control_ids else None
+            told = labels[name](document) if name in labels else None
             found[name] += encode(document, spans, tokenizer, told)
     # A text can have more tokens than its pieces have one by one; such a window is left out for all.
     long = {i for windows in found.values() for i, window in enumerate(windows) if len(window.ids) > size}

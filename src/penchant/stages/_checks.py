@@ -106,7 +106,7 @@ def tune_check(options: tune.Options, inputs: Inputs) -> Iterator[Complaint]:
         yield "independent", problem
     if options.ask is not None and not rows_of(data):
         yield from _asked("ask", options.ask, model)
-        yield from _scored(options, inputs, segment_of(model))
+        yield from _scored(options, inputs, model)
     yield from _fits(options.prompt_tokens, "max_completion_length", options.max_completion_length, model)
 
 
@@ -151,7 +151,7 @@ def evaluate_check(options: evaluate.Options, inputs: Inputs) -> Iterator[Compla
             yield f"models.{name}.ask", "the data are rows, without control tokens; set it to null"
         elif row.ask is not None:
             yield from _asked(f"models.{name}.ask", row.ask, model)
-            yield from _scored(options, inputs, segment_of(model))
+            yield from _scored(options, inputs, model)
         yield from _fits(options.prompt_tokens, "max_new_tokens", options.max_new_tokens, model)
     if problem := plugin_problem("tasks", options.task):
         yield "task", problem
@@ -170,11 +170,13 @@ def _asked(key: str, ask: str, model: Feed | Path | None) -> Iterator[Complaint]
         )
 
 
-def _scored(options: Any, inputs: Inputs, segment: str | None) -> Iterator[Complaint]:
+def _scored(options: Any, inputs: Inputs, model: Feed | Path | None) -> Iterator[Complaint]:
     """Scores for the labels of a prompt's lines, and segments as the model's were."""
-    if wrong := signal_problem(inputs.get("data"), options.signal, options.threshold):
+    # More than two tokens are given as the model was taught them, not by these options.
+    two = len(controls_of(model) or ()) <= 2
+    if two and (wrong := signal_problem(inputs.get("data"), options.signal, options.threshold)):
         yield wrong
-    own = segment_of(inputs.get("data"))
+    own, segment = segment_of(inputs.get("data")), segment_of(model)
     if None not in (own, segment) and own != segment:
         yield "ask", f"the model's tokens lead each {segment}, the data are cut by {own}; set data.segment={segment}"
 

@@ -12,7 +12,6 @@ from penchant.batches.rows import Item
 from penchant.data.store import read_documents
 from penchant.files import read_json
 from penchant.stages._work import Work
-from penchant.text.control import resolve_threshold
 
 __all__ = ["continuations"]
 
@@ -28,13 +27,13 @@ def continuations(work: Work, path: Path) -> tuple[list[Item], Counter[str]]:
     """
     options, tokenizer, task = work.options, work.tokenizer, work.plugins.task
     assert task is not None
-    threshold = 0.0
+    bins = None
     if options.ask is not None:
-        threshold = resolve_threshold(options.threshold, read_json(path.parent / "summary.json"), options.signal)
+        bins = work.layout.marks(options.signal, options.threshold, read_json(path.parent / "summary.json"))
     insert = work.layout.insertions(tokenizer, options.ask)
     prompts = PromptSet(
         *(read_documents(path), task, tokenizer, options.prompt_tokens),
-        *(options.ask, options.signal, threshold, work.context.seed),
+        *(options.ask, bins, work.context.seed),
     )
     items: list[Item] = []
     left: Counter[str] = Counter()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +25,7 @@ from penchant.plugins import build_context
 from penchant.records import Document, Example, Prompt
 from penchant.runtime.random import stream
 from penchant.stages.evaluate import for_rows
-from penchant.text.control import labels, resolve_threshold
+from penchant.text.control import Bins
 from penchant.text.prompts import make_prompt
 from penchant.text.template import Template
 
@@ -47,10 +48,10 @@ class Evaluation:
     options: Options
     context: StageContext
     open_model: Callable[[Path, str], Machine]
-    threshold: float = 0.0
+    bins: dict[str, Bins] = field(default_factory=dict)  # of each model that is asked for a control token
     documents: list[Document] = field(default_factory=list)
     examples: list[Example] | None = None  # rows of prompts and answers instead
-    cached: dict[int, list[str]] = field(default_factory=dict)
+    cached: dict[tuple[Bins, int], list[str]] = field(default_factory=dict)
     held_out: dict[str, Any] = field(default_factory=dict)  # what is to be said of the perplexities
 
     def run(self) -> dict[str, Any]:
@@ -72,8 +73,11 @@ class Evaluation:
             self.documents = read_documents(path)
         if not (self.examples or self.documents):
             raise DataRejected(f"the {o.split} split is empty", "give more data, or another split=", file=path)
-        if any(row.ask for row in o.models.values()):
-            self.threshold = resolve_threshold(o.threshold, summary, o.signal)
+        self.bins = {
+            row.model: self.models[row.model].layout.marks(o.signal, o.threshold, summary)
+            for row in o.models.values()
+            if row.ask is not None
+        }
         tokenizer = next(iter(self.models.values())).tokenizer
         task = build_context(self.context.seed, tokenizer, o.task).task
         assert task is not None
@@ -141,11 +145,12 @@ class Evaluation:
         names = [name for name in o.models for t in o.temperatures if row == name + _suffix(o.temperatures, t)]
         return names[0] if names else next(iter(o.models))
 
-    def _labels(self, document: Document) -> list[str]:
+    def _labels(self, role: str, document: Document) -> list[str]:
         # By the object: several documents may come from one source.
-        if id(document) not in self.cached:
-            self.cached[id(document)] = labels(document, self.options.signal, self.threshold)
-        return self.cached[id(document)]
+        key = (self.bins[role], id(document))
+        if key not in self.cached:
+            self.cached[key] = self.bins[role].of(document)
+        return self.cached[key]
 
     def _prompts(self, task: Task) -> dict[str, list[Prompt]]:
         """The prompts of each row of `models`: the same places, control tokens as the row asks."""
@@ -160,7 +165,7 @@ class Evaluation:
 
         def way(row: RowOptions) -> Callable[[Document, Spot], Prompt | None]:
             def make(document: Document, spot: Spot) -> Prompt | None:
-                given = None if row.ask is None else self._labels(document)
+                given = None if row.ask is None else self._labels(row.model, document)
                 tokenizer = self.models[row.model].tokenizer
                 return make_prompt(document, spot, tokenizer, o.prompt_tokens, given, last=row.ask)
 
@@ -227,8 +232,14 @@ class Evaluation:
         o, found = self.options, dict[str, dict[str, Ratio]]()
         if not o.perplexity_tokens:
             return found
-        asked = {row.model for row in o.models.values() if row.ask}
-        tokenizers = {model.cutting: model.tokenizer for model in self.models.values()}
+        # A window is laid out once for all models that cut text alike, and once more for other control tokens.
+        ways = {role: self.models[role].cutting + ",".join(bins.names) for role, bins in self.bins.items()}
+        for role, model in self.models.items():
+            same = (way for asked, way in ways.items() if self.models[asked].cutting == model.cutting)
+            ways.setdefault(role, next(same, model.cutting))
+        tokenizers = {ways[role]: model.tokenizer for role, model in self.models.items()}
+        tokenizers |= {ways[role]: self.models[role].tokenizer for role in self.bins}
+        told = {ways[role]: functools.partial(self._labels, role) for role in self.bins}
         size = min([o.perplexity_window, *(m.layout.context for m in self.models.values() if m.layout.context)])
         if self.examples is not None:
             size = max(o.perplexity_window, o.prompt_tokens + o.max_new_tokens)
@@ -236,19 +247,18 @@ class Evaluation:
             windows, self.held_out = answer_windows(self.examples, tokenizers, *how)
         else:
             chance = stream(self.context.seed, "perplexity")
-            told = self._labels if asked else None
             windows, self.held_out = held_out(self.documents, tokenizers, told, size, o.perplexity_tokens, chance)
         if not self.held_out["windows"]:
             self.context.note(f"{self.context.name}: no perplexity: the {o.split} split's texts are too short")
             return found
         for role, model in self.models.items():
             self._stop()
-            row, mine = next(n for n, r in o.models.items() if r.model == role), windows[model.cutting]
+            row, mine = next(n for n, r in o.models.items() if r.model == role), windows[ways[role]]
             found[row] = measure(mine, model.opened().logprobs, labelled=False)
-            if role in asked:
+            if role in self.bins:
                 more = measure(mine, model.opened().logprobs, labelled=True)
                 found[row] |= {f"{name}_labelled": ratio for name, ratio in more.items()}
-        if len(tokenizers) > 1:
+        if len({model.cutting for model in self.models.values()}) > 1:
             self.held_out["perplexity_left_out"] = OTHER_TOKENS
             self.context.note(f"{self.context.name}: {OTHER_TOKENS}")
             found = {row: {k: v for k, v in ratios.items() if k in BY_BYTE} for row, ratios in found.items()}
@@ -268,7 +278,7 @@ class Evaluation:
         }
         kept |= {
             "distinct_bigrams": found.pop("distinct_bigrams"),
-            "threshold": self.threshold,
+            "threshold": next((b.edges[0][0] for b in self.bins.values() if len(b.names) == 2), 0.0),
             "held_out": self.held_out,
         }
         found["settings"] = kept | ({"primary": o.primary} if o.primary else {})

@@ -60,11 +60,15 @@ def measures_of(task: Mapping[str, Any]) -> list[str] | None:
     return None if built is None else list(built.measures)
 
 
-def signal_problem(data: Source, signal: str, threshold: float | str) -> tuple[str, str] | None:
-    """(key, mend) where the data will have no such scores, or the threshold is no number and no quantile; else None."""
+def signal_problem(data: Source, signal: Any, threshold: Any) -> tuple[str, str] | None:
+    """(key, mend) where the data will have no such scores, or the threshold is no number and no quantile; else None.
+    Either may be a list of them.
+    """
     known = scores_of(data)
-    if known is not None and signal not in known:
+    if known is not None and any(one not in known for one in (signal if isinstance(signal, list) else [signal])):
         return "signal", f"the data have the signals {', '.join(known) or 'none'}; see data.signals"
+    if isinstance(threshold, list):
+        return next(filter(None, (signal_problem(None, None, one) for one in threshold)), None)
     if isinstance(threshold, str) and threshold != "median":
         number = _number(threshold.removeprefix("q"))
         if number not in QUANTILES if threshold.startswith("q") else number is None:
@@ -145,7 +149,8 @@ def objective_of(options: Any) -> Any:
     try:
         module, _ = checked("objectives", entry := objective_entry(options))
         known = getattr(getattr(module, "Options", None), "model_fields", {})
-        return plug("objectives", {**entry, **({"threshold": 0.0} if "threshold" in known else {})}, Context())
+        one = "threshold" in known and not isinstance(entry.get("threshold"), list)
+        return plug("objectives", {**entry, **({"threshold": 0.0} if one else {})}, Context())
     except Exception:
         return None
 

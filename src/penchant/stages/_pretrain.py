@@ -58,9 +58,6 @@ def _objective(options: Options, context: Context) -> tuple[str, Objective]:
     module, _ = checked("objectives", own)
     known = module.Options.model_fields if hasattr(module, "Options") else {}
     objective = plug("objectives", {**{k: getattr(options, k) for k in _SHARED if k in known}, **own}, context)
-    unknown = [name for name in getattr(objective, "control", ()) if name not in context.tokenizer.control_ids]
-    if unknown:
-        raise InputError(f"the tokenizer has no control token {unknown[0]!r}", "train one that has it")
     return own["name"], objective
 
 
@@ -97,7 +94,8 @@ def _layout(
     agrees = None
     if segment == "sentence":
         agrees = agreement(each_document(data / "validation.parquet"), tokenizer, after)
-    return Conditioning(control, segment, language, after, agrees, options.context)
+    bins = getattr(objective, "bins", None)
+    return Conditioning(control, segment, language, after, agrees, options.context, bins=bins)
 
 
 def _encoded(
@@ -135,7 +133,6 @@ def _start(options: Options, context: StageContext, data: Mapping[str, Any]) -> 
     else:
         folder = folder / "model" if (folder / "model").is_dir() else folder
         tokenizer = load_tokenizer(folder)
-        # An objective says which tokens it teaches once it has a tokenizer; ours are the same whatever the signal.
         tokenizer = tokenizer.with_control((GOOD, BAD))
         tokenizer = tokenizer.with_control(_profile_tokens(options, context.inputs["data"]))
     if tokenizer.pad_id == tokenizer.eos_id:
@@ -144,6 +141,9 @@ def _start(options: Options, context: StageContext, data: Mapping[str, Any]) -> 
             "give the tokenizer a pad token of its own",
             file=context.inputs["tokenizer"],
         )
+    # Once to hear which tokens it teaches, and once with them.
+    own = getattr(_objective(options, Context(context.seed, data=data))[1], "control", ())
+    tokenizer = tokenizer.with_control(own) if own else tokenizer
     name, objective = _objective(options, Context(context.seed, tokenizer, data=data))
     return tokenizer, name, objective, folder
 

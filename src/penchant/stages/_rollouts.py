@@ -29,7 +29,6 @@ from penchant.stages._preflight import show_rollout
 from penchant.stages._work import Made, Work
 from penchant.stages.tune import Options, rollouts
 from penchant.text.conditioning import Conditioning
-from penchant.text.control import resolve_threshold
 from penchant.text.template import Template
 from penchant.text.tokenizer import Tokenizer
 
@@ -84,7 +83,7 @@ def make(work: Work) -> Made:
         None if options.environment is None else plug("environments", text_environment(options.environment), plugins)
     )
     template = _template(options, tokenizer, dialogue)
-    sets = _prompt_sets(options, context.inputs["data"], template, plugins.task, context.seed)
+    sets = _prompt_sets(work, template, plugins.task)
     _tell_of_granularity(options, work)
     source = Rollouts(
         work.model,
@@ -233,17 +232,15 @@ def _tell_of_granularity(options: Options, work: Work) -> None:
         )
 
 
-def _prompt_sets(
-    options: Options, data: Path, template: Template, task: Task, seed: int
-) -> dict[str, PromptSet | ExamplePrompts]:
+def _prompt_sets(work: Work, template: Template, task: Task) -> dict[str, PromptSet | ExamplePrompts]:
     """The prompts of train and validation."""
-    threshold, summary = 0.0, read_json(data / "summary.json")
+    options, data, seed = work.options, work.context.inputs["data"], work.context.seed
+    summary = read_json(data / "summary.json")
     if is_examples(summary):
         return {
             split: ExamplePrompts(read_examples(data / f"{split}.parquet"), template, options.prompt_tokens, seed)
             for split in ("train", "validation")
         }
-    if options.ask is not None:
-        threshold = resolve_threshold(options.threshold, summary, options.signal)
-    tail = (task, template.tokenizer, options.prompt_tokens, options.ask, options.signal, threshold, seed)
+    bins = None if options.ask is None else work.layout.marks(options.signal, options.threshold, summary)
+    tail = (task, template.tokenizer, options.prompt_tokens, options.ask, bins, seed)
     return {split: PromptSet(read_documents(data / f"{split}.parquet"), *tail) for split in ("train", "validation")}

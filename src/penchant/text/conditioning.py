@@ -19,7 +19,7 @@ import numpy as np
 from penchant.errors import CorruptCheckpoint, InputError
 from penchant.files import read_json, write_json
 from penchant.records import Document
-from penchant.text.control import encode_document
+from penchant.text.control import Bins, encode_document, resolve_threshold
 from penchant.text.segment import UNITS, segment_ends
 from penchant.text.tokenizer import Tokenizer
 
@@ -40,6 +40,7 @@ class Conditioning:
         agreement: for sentences: `precision` (forced tokens that stand where a segment begins) and `recall` (segments
             begun that a token is forced at), on the validation texts.
         context: tokens seen at once in training, control tokens included; None: not known.
+        bins: what its control tokens say of which signals' scores; None: not known, or trained without.
         profile: control tokens of authors' profiles that it knows; they stand at the head of a text.
         q_weight: a sampler adds so many times the smaller target Q to the logits (ILQL); 0: the model as it is.
     """
@@ -52,6 +53,7 @@ class Conditioning:
     context: int | None = None
     q_weight: float = 0.0
     profile: tuple[str, ...] = ()
+    bins: Bins | None = None
 
     @classmethod
     def load(cls, folder: Path, tokenizer: Tokenizer, segment: str = "line") -> Conditioning:
@@ -72,12 +74,13 @@ class Conditioning:
                 raise ValueError(f"segment {found.segment!r}")
             names, after = tuple(map(str, found.control)), tuple(map(int, found.after))  # of JSON's lists
             weight, profile = float(found.q_weight), tuple(map(str, found.profile))
-        except (TypeError, ValueError, InputError) as error:
+            bins = _bins(given.get("bins"))
+        except (TypeError, ValueError, KeyError, InputError) as error:
             problem = f"does not say how the model was trained ({error})"
             raise CorruptCheckpoint(
                 problem, "restore it, or remove it (lines are then assumed)", file=folder / FILE
             ) from None
-        return dataclasses.replace(found, control=names, after=after, q_weight=weight, profile=profile)
+        return dataclasses.replace(found, control=names, after=after, q_weight=weight, profile=profile, bins=bins)
 
     def save(self, folder: Path) -> None:
         """Write `penchant.json` into a model's folder."""
@@ -108,6 +111,17 @@ class Conditioning:
                 file=place,
             )
 
+    def marks(self, signal: str, threshold: float | str, summary: Mapping[str, Any]) -> Bins:
+        """What tokens stand before the segments of a text that is given: by more than two bins as in training, else
+        good and bad by a signal's score in data with this `summary.json`.
+
+        Raises:
+            InputError: the data have no such scores, or no such quantile of them.
+        """
+        if self.bins is not None and len(self.bins.names) > 2:
+            return self.bins
+        return Bins.two(signal, resolve_threshold(threshold, summary, signal))
+
     def pieces(self, text: str) -> list[str]:
         """A text's segments, as training cut them."""
         ends = segment_ends(text, self.segment, self.language)
@@ -116,6 +130,12 @@ class Conditioning:
     def insertions(self, tokenizer: Tokenizer, ask: str | None) -> dict[int, int]:
         """What a sampler forces after which token, so that each segment is led as in training; nothing for no ask."""
         return {} if ask is None else dict.fromkeys(self.after, tokenizer.control_ids[ask])
+
+
+def _bins(told: Mapping[str, Any] | None) -> Bins | None:
+    if told is None:
+        return None
+    return Bins(tuple(map(str, told["signals"])), tuple(tuple(map(float, own)) for own in told["edges"]))
 
 
 def line_closers(tokenizer: Tokenizer) -> tuple[int, ...]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,9 +13,56 @@ from penchant.errors import InputError
 from penchant.records import Document
 from penchant.text.tokenizer import Tokenizer
 
-__all__ = ["BAD", "GOOD", "encode_document", "encode_scored", "labels", "resolve_threshold", "scores_of"]
+__all__ = ["BAD", "GOOD", "Bins", "encode_document", "encode_scored", "resolve_threshold", "scores_of"]
 
 GOOD, BAD = "good", "bad"
+
+
+@dataclass(frozen=True)
+class Bins:
+    """What a control token says of a segment: of each signal, between which thresholds its score lies.
+
+    Attributes:
+        signals: their names.
+        edges: of each signal, rising thresholds: n of them make n + 1 bins; a score on one is in the higher bin.
+    """
+
+    signals: tuple[str, ...]
+    edges: tuple[tuple[float, ...], ...]
+
+    @classmethod
+    def two(cls, signal: str, threshold: float) -> Bins:
+        """Good from the threshold on, else bad."""
+        return cls((signal,), ((threshold,),))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All tokens' names, the wanted one first: good, middle, bad; of several signals pep8:good,length:bad."""
+        return tuple(map(self._name, itertools.product(*(range(len(own) + 1) for own in self.edges))))
+
+    def of(self, document: Document) -> list[str]:
+        """The token's name for each segment.
+
+        Raises:
+            InputError: as `scores_of`.
+        """
+        each = [
+            len(edges) - np.searchsorted(edges, scores_of(document, signal), side="right")
+            for signal, edges in zip(self.signals, self.edges, strict=True)
+        ]
+        return [self._name(places) for places in zip(*(own.tolist() for own in each), strict=True)]
+
+    def _name(self, places: Sequence[int]) -> str:
+        """Of the bin that is `places[k]` below the best of signal k."""
+        said = [_bin(place, len(own)) for place, own in zip(places, self.edges, strict=True)]
+        if len(said) == 1:
+            return said[0]
+        return ",".join(f"{signal}:{one}" for signal, one in zip(self.signals, said, strict=True))
+
+
+def _bin(place: int, last: int) -> str:
+    middle = "middle" if last == 2 else f"middle{place}"
+    return GOOD if place == 0 else BAD if place == last else middle
 
 
 def resolve_threshold(threshold: float | str, summary: Mapping[str, Any], signal: str, of: str = "quantiles") -> float:
@@ -65,15 +114,6 @@ def scores_of(document: Document, signal: str) -> tuple[float, ...]:
             file=document.source,
         )
     return document.scores[signal]
-
-
-def labels(document: Document, signal: str, threshold: float) -> list[str]:
-    """For each segment "good" where its score is at least the threshold, else "bad".
-
-    Raises:
-        InputError: as `scores_of`.
-    """
-    return [GOOD if score >= threshold else BAD for score in scores_of(document, signal)]
 
 
 def encode_scored(document: Document, tokenizer: Tokenizer, signal: str) -> tuple[np.ndarray, np.ndarray]:
