@@ -8,9 +8,10 @@ import torch
 
 from penchant.contracts import StageContext
 from penchant.data.store import write_documents
-from penchant.errors import InputError, Stopped
+from penchant.errors import InputError, OptionError, Stopped
 from penchant.models.load import load_model
 from penchant.records import Document
+from penchant.runs.recipe import load_recipe
 from penchant.stages.pretrain import Options, run
 from penchant.text.tokenizer import Tokenizer
 
@@ -81,6 +82,32 @@ def test_a_stopped_run_draws_the_same_noise(root, tmp_path):
     assert rows(tmp_path / "cut") == rows(tmp_path / "whole")
     files = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("cut", "whole")]
     assert files[0] == files[1]
+
+
+def test_a_recurrent_model_learns_after_tokens_of_its_own(root, tmp_path):
+    own = {"architecture": "recurrent", "objective": "conditional", "teacher_forcing_ratio": 0.2}
+    pretrain(root, tmp_path / "whole", **own)
+    found = rows(tmp_path / "whole")
+    losses = [row["eval_loss"] for row in found if "eval_loss" in row]
+    assert losses[-1] < losses[0]
+    ratios = [row["teacher_forcing_ratio"] for row in found if "teacher_forcing_ratio" in row]
+    assert ratios[0] == 1 and ratios[-1] == 0.2
+    steps = iter(range(1, 100))
+    with pytest.raises(Stopped):
+        pretrain(root, tmp_path / "cut", lambda: 15 if next(steps) == 4 else 0, **own)
+    pretrain(root, tmp_path / "cut", **own)
+    assert rows(tmp_path / "cut") == found
+    files = [(tmp_path / name / "model" / "model.safetensors").read_bytes() for name in ("cut", "whole")]
+    assert files[0] == files[1]
+    forced = [row["loss"] for row in rows(tmp_path / "whole") if "loss" in row]
+    pretrain(root, tmp_path / "plain", **{**own, "teacher_forcing_ratio": 1.0})
+    plain = [row["loss"] for row in rows(tmp_path / "plain") if "loss" in row]
+    assert plain[0] == forced[0] and plain[-1] != forced[-1]
+
+
+def test_teacher_forcing_is_for_sequence_to_sequence_models():
+    with pytest.raises(OptionError, match="architecture=t5, bart or recurrent"):
+        load_recipe("smoke", ["mle.teacher_forcing_ratio=0.5"], environment={})
 
 
 def test_an_architecture_is_for_a_model_from_scratch(root, tmp_path):

@@ -59,7 +59,28 @@ def test_muon_is_torchs_within_the_rounding_of_bfloat16() -> None:
         assert float((a - b).detach().abs().max()) < (0.02 * moved if name in "abcd" else 1e-6), name
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
+@pytest.mark.parametrize("apart", [False, True])
+def test_adam_adds_the_decay_to_the_gradient_and_adamw_to_the_weight(apart: bool) -> None:
+    """Both written out (Kingma and Ba 2015, algorithm 1; Loshchilov and Hutter 2019, algorithm 2)."""
+    net = Weights()
+    optimizer = Optimizer(net, constant("adamw" if apart else "adam", max_grad_norm=0.0), 10)
+    rate, decay, (b1, b2) = optimizer.options.learning_rate, optimizer.options.weight_decay, optimizer.options.betas
+    wanted = {name: p.detach().double().clone() for name, p in net.named_parameters()}
+    m, v = ({name: torch.zeros_like(w) for name, w in wanted.items()} for _ in range(2))
+    for step in range(3):
+        net.fill(step)
+        for name, p in net.named_parameters():
+            w = wanted[name]
+            g = p.grad.double() + (0 if apart else decay * w)
+            m[name], v[name] = b1 * m[name] + (1 - b1) * g, b2 * v[name] + (1 - b2) * g * g
+            unbiased = m[name] / (1 - b1 ** (step + 1)), v[name] / (1 - b2 ** (step + 1))
+            wanted[name] = w * (1 - rate * decay * apart) - rate * unbiased[0] / (unbiased[1].sqrt() + 1e-8)
+        optimizer.step(step, optimizer.gradients())
+    for name, p in net.named_parameters():
+        torch.testing.assert_close(p.double(), wanted[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon", "sgd"])
 def test_clipping_is_scaling_the_gradient(name: str) -> None:
     clipped, scaled = Weights(), Weights()
     one = Optimizer(clipped, constant(name, max_grad_norm=0.5), 10)
@@ -77,7 +98,7 @@ def test_clipping_is_scaling_the_gradient(name: str) -> None:
         torch.testing.assert_close(a, b, rtol=2e-3, atol=2e-4)
 
 
-@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
+@pytest.mark.parametrize("name", ["adam", "adamw", "muon", "sgd"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_saved_state_goes_on_bit_for_bit(name: str, dtype: torch.dtype) -> None:
     whole = Weights(dtype)

@@ -76,6 +76,7 @@ class Corpus:
         micro_batch_size: windows of one micro-batch at most.
         mesh: the threads and processes that a step is cut for.
         pack: (windows, their numbers in the whole of training) -> a batch; by default the next token is asked for.
+            Where it has a `begin(step)`, that is called before each step and gives statistics.
     """
 
     def __init__(
@@ -113,6 +114,7 @@ class Corpus:
 
     def next(self, step: int) -> tuple[list[Batch], dict[str, float]]:
         """This process's micro-batches of one step; statistics: content tokens so far and epochs."""
+        told = self.pack.begin(step) if hasattr(self.pack, "begin") else {}
         chosen: list[tuple[Encoded, int]] = []
         while self.content < (step + 1) * self.per_step:
             at = self._window(self.taken)
@@ -122,7 +124,7 @@ class Corpus:
         groups = cut(chosen, self.micro, self.mesh.lanes)
         mine = self.mesh.share(groups, lambda group: sum(len(window.ids) for window, _ in group))
         batches = [self.pack([window for window, _ in group], [n for _, n in group]) for group in mine]
-        return batches, {"content_tokens": self.content, "epoch": round(self.epochs, 4)}
+        return batches, {"content_tokens": self.content, "epoch": round(self.epochs, 4), **told}
 
     def state_dict(self) -> dict[str, Any]:
         """The position in the data."""

@@ -1,4 +1,4 @@
-"""Models of transformers' own classes from a shape: BERT, T5, BART; saved as such, trained behind our face."""
+"""Models from a shape: transformers' own classes BERT, T5, BART, and the recurrent one; trained behind one face."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from penchant.models.hugging_face import Foreign
 
 __all__ = ["KINDS", "from_shape"]
 
-KINDS = {"bert": "masked", "t5": "seq2seq", "bart": "seq2seq"}
+KINDS = {"bert": "masked", "t5": "seq2seq", "bart": "seq2seq", "recurrent": "seq2seq"}
 
 
 def from_shape(architecture: str, shape: Mapping[str, Any], ids: Mapping[str, int], size: int, seed: int) -> Foreign:
@@ -48,6 +48,13 @@ def from_shape(architecture: str, shape: Mapping[str, Any], ids: Mapping[str, in
                 pad_token_id=pad, eos_token_id=eos, decoder_start_token_id=pad,
             )  # fmt: skip
             model = transformers.T5ForConditionalGeneration(config)
+        elif architecture == "recurrent":
+            from penchant.models.recurrent import RecurrentConfig, RecurrentForConditionalGeneration
+
+            config = RecurrentConfig(
+                size, width, layers, pad_token_id=pad, bos_token_id=eos, eos_token_id=eos, decoder_start_token_id=eos
+            )
+            model = RecurrentForConditionalGeneration(config)
         else:
             config = transformers.BartConfig(
                 vocab_size=size, d_model=width, encoder_ffn_dim=inner, decoder_ffn_dim=inner, encoder_layers=layers,

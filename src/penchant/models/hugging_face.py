@@ -6,6 +6,7 @@ layer, so that logits are states @ head.T + head_bias whatever it does before (B
 
 from __future__ import annotations
 
+import importlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
@@ -20,9 +21,10 @@ from penchant.errors import CorruptCheckpoint, InputError
 from penchant.models.lora import adapted, merged_state, read_adapter, save_lora
 from penchant.models.tensors import disk_full
 
-__all__ = ["Foreign", "ForeignConfig", "kind_of", "load_foreign", "padded"]
+__all__ = ["RECURRENT", "Foreign", "ForeignConfig", "kind_of", "load_foreign", "padded"]
 
 _AUTO = {"causal": "AutoModelForCausalLM", "seq2seq": "AutoModelForSeq2SeqLM", "masked": "AutoModelForMaskedLM"}
+RECURRENT = "penchant_recurrent"  # the one class of our own, in `models.recurrent`
 _ENDLESS = 1 << 20  # positions of a model that counts distances
 
 
@@ -233,6 +235,9 @@ def kind_of(raw: Mapping[str, Any], folder: Path | None = None) -> str:
     """
     from transformers.models.auto import modeling_auto as auto
 
+    if raw.get("model_type") == RECURRENT:
+        importlib.import_module("penchant.models.recurrent")  # makes it known to transformers
+        return "seq2seq"
     family, named = raw.get("model_type"), " ".join(raw.get("architectures") or [])
     fits = [
         kind

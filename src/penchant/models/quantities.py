@@ -19,7 +19,7 @@ from penchant.models.heads import head_output
 from penchant.records import Batch
 from penchant.runtime.cards import on_cuda
 
-__all__ = ["quantities", "sequence_logprobs", "tensors"]
+__all__ = ["drawn", "quantities", "sequence_logprobs", "tensors"]
 
 LOGITS = 1 << 24  # so many logits are made at once
 MORE = 8  # and so many times more on CUDA, which small products do not fill
@@ -142,8 +142,7 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
             then costs one matrix product less (and is right also where that turns out not to hold).
     """
     t = tensors(batch, model.device)
-    more = {name: t[name] for name in ("prefix", "role") if len(t[name])}
-    states = model(t["inputs"], t["positions"], t["lengths"], **more).index_select(0, t["at"])
+    states = _states(model, t)
     found = {name: head_output(model, head, states) for name, head in HEADS.items() if name in names}
     found |= _action_values(model, states, t["labels"], names)
     if "action_values" in names:
@@ -155,6 +154,31 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
         logprobs, entropy = _LogProbs.apply(states, model.head, bias, t["labels"], policy, "entropy" in names, uniform)
         found |= {"logprobs": logprobs, "entropy": entropy}
     return {name: found[name] for name in names}
+
+
+def _states(model: Any, t: Mapping[str, Tensor]) -> Tensor:
+    """The hidden states [N, hidden] that answer the labels."""
+    more = {name: t[name] for name in ("prefix", "role") if len(t[name])}
+    found: Tensor = model(t["inputs"], t["positions"], t["lengths"], **more).index_select(0, t["at"])
+    return found
+
+
+@torch.no_grad()
+def drawn(model: Any, batch: Batch, which: np.ndarray, chances: np.ndarray) -> np.ndarray:
+    """What the model writes where some labels are asked for: token ids int64 [n], drawn from its policy.
+
+    Args:
+        which: int64 [n], of the labels.
+        chances: float [n] in [0, 1): the place in each distribution's cumulative sum.
+    """
+    states = _states(model, tensors(batch, model.device))[torch.from_numpy(which).to(model.device)]
+    u = torch.from_numpy(chances.astype(np.float32)).to(model.device)[:, None]
+    found = np.zeros(len(which), np.int64)
+    for part in _chunks(len(which), len(model.head), model.device):
+        logits = _logits(states[part], model.head, getattr(model, "head_bias", None), batch.banned).float()
+        whole = (logits / batch.temperature).softmax(-1).cumsum(-1)
+        found[part] = torch.searchsorted(whole, u[part] * whole[:, -1:], right=True)[:, 0].cpu().numpy()
+    return np.minimum(found, len(model.head) - 1)
 
 
 def _action_values(model: Any, states: Tensor, labels: Tensor, names: Sequence[str]) -> dict[str, Tensor]:

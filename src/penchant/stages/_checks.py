@@ -61,6 +61,8 @@ def pretrain_check(options: pretrain.Options, inputs: Inputs) -> Iterator[Compla
         yield "model", f"{error.problem}; {error.mend}"
     if options.context > (most := options.model.max_position_embeddings):
         yield "context", f"the model has {most} positions; lower it, or raise model.max_position_embeddings"
+    if options.teacher_forcing_ratio < 1 and options.architecture in ("decoder", "bert"):
+        yield "teacher_forcing_ratio", "it is for sequence-to-sequence models: architecture=t5, bart or recurrent"
     objective = objective_of(options)
     if getattr(objective, "needs", ()) and not hasattr(objective, "transform"):
         yield "objective", f"it needs {', '.join(objective.needs)}, which a corpus does not give; take another"

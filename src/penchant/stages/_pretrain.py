@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from penchant import console
 from penchant.batches.corpus import Corpus, Pack, encode, encoded, next_tokens, plain
+from penchant.batches.forcing import Forced
 from penchant.batches.noise import MASK, SENTINELS, Denoise, Mask, sentinel
 from penchant.contracts import Context, Objective, StageContext
 from penchant.data.shards import Shards, Windows
@@ -126,7 +127,7 @@ def _start(options: Options, context: StageContext, data: Mapping[str, Any]) -> 
     folder = context.inputs.get("base")
     if folder is None:
         tokenizer = Tokenizer.load(context.inputs["tokenizer"])
-        if options.architecture in ("bert", "bart"):
+        if options.architecture in ("bert", "bart", "recurrent"):
             tokenizer = tokenizer.with_control((MASK,))
         elif options.architecture == "t5":
             tokenizer = tokenizer.with_control([sentinel(n) for n in range(SENTINELS)])
@@ -189,10 +190,12 @@ def _pack(options: Options, tokenizer: Tokenizer, model: Any, seed: int) -> Pack
         return next_tokens
     if options.architecture == "bert":
         return Mask(tokenizer, seed, share or 0.15)
-    restore = options.architecture == "bart"
+    restore = options.architecture in ("bart", "recurrent")
     start = decoder_start(model)
     assert start is not None
-    return Denoise(tokenizer, seed, start, restore, share or (0.3 if restore else 0.15), span)
+    pack = Denoise(tokenizer, seed, start, restore, share or (0.3 if restore else 0.15), span)
+    least = options.teacher_forcing_ratio
+    return Forced(pack, model, options.teacher_forcing_schedule, least, options.steps, seed) if least < 1 else pack
 
 
 def preflight(options: Options, context: StageContext) -> dict[str, Any]:
@@ -255,6 +258,8 @@ def pretrain(options: Options, context: StageContext) -> dict[str, Any]:
     rows = recorder.decided("micro_batch_size", lambda: rows_at_once(asked, model, long, mesh, again, context.note))
     parameters = sum(p.numel() for p in model.parameters())
     mesh.place_model(model, again)
+    if options.teacher_forcing_ratio < 1 and mesh.shared:
+        raise InputError("teacher_forcing_ratio below 1 writes with whole weights", "set shard=none")
     source = Corpus(Windows(documents, long), options.batch_size * long, rows, context.seed, mesh, pack)
     the_plan = TrainingPlan(
         source, objective, options.steps, heldout, options.eval_steps, options.save_steps, options.on_not_finite

@@ -67,10 +67,22 @@ class Options(BaseModel, extra="forbid"):
         None, ge=1, description="rows in one forward at most; null: as many as pay and fit in memory"
     )
     context: int = Field(128, ge=2, description="tokens the model sees in training")
-    architecture: Literal["decoder", "bert", "t5", "bart"] = Field(
-        "decoder", description="decoder: our own, GPT-style; the others are transformers' classes, by their own noise"
+    architecture: Literal["decoder", "bert", "t5", "bart", "recurrent"] = Field(
+        "decoder",
+        description="decoder: our own, GPT-style; bert, t5, bart: transformers' classes, by their own noise; "
+        "recurrent: encoder and decoder of gated units with attention, by BART's noise",
     )
     noise: NoiseOptions = NoiseOptions()
+    teacher_forcing_ratio: float = Field(
+        1.0,
+        ge=0,
+        le=1,
+        description="share of a target's tokens that a sequence-to-sequence decoder is given as they are (scheduled "
+        "sampling: the others are drawn from what it writes)",
+    )
+    teacher_forcing_schedule: Literal["constant", "linear", "exponential", "inverse_sigmoid"] = Field(
+        "linear", description="how it falls to that from 1 in the course of training; constant: it is that throughout"
+    )
     model: ModelOptions = Field(ModelOptions(), description="its shape, from scratch (`base` has its own)")
     optimizer: OptimizerOptions = OptimizerOptions()
     dtype: Literal["auto", "bfloat16", "float32"] = "auto"

@@ -1,4 +1,4 @@
-"""SGD, AdamW and Muon over fp32 masters; weights in bf16 are rounded copies of their masters."""
+"""SGD, Adam, AdamW and Muon over fp32 masters; weights in bf16 are rounded copies of their masters."""
 
 from __future__ import annotations
 
@@ -136,4 +136,6 @@ def _other(masters: Sequence[Tensor], options: OptimizerOptions) -> torch.optim.
         decay = options.weight_decay
         return torch.optim.SGD(masters, lr=1.0, momentum=options.momentum, weight_decay=decay, fused=True)
     betas, decay = options.betas, options.weight_decay
+    if options.name == "adam":
+        return torch.optim.Adam(masters, lr=1.0, betas=betas, weight_decay=decay, fused=True)
     return torch.optim.AdamW(masters, lr=1.0, betas=betas, weight_decay=decay, fused=True)
