@@ -385,3 +385,12 @@ def test_real_chinese(bench: Bench) -> None:
         bench.run(path=str(path), text_column="paragraphs")
     _, summary, _ = bench.run(path=str(path), text_column="title", signals=["readability"], max_documents=300)
     assert max(summary["languages"], key=summary["languages"].get) == "zh"
+
+
+def test_segments_without_text_are_counted(bench: Bench, tmp_path: Path) -> None:
+    rows = [json.dumps({"text": f"one line {k}\n\n\n\nanother one {k}, longer.\n"}) for k in range(40)]
+    (tmp_path / "r.jsonl").write_text("\n".join(rows) + "\n")
+    _, summary, _ = bench.run(path=str(tmp_path / "r.jsonl"), near_duplicates=None, signals=["readability"])
+    assert summary["empty_segments"] == 3 * 40
+    assert any("120 of 200 segments by line hold no text" in note for note in bench.notes)
+    assert "120 segments hold no text" in (bench.folder / "prepare" / "README.md").read_text()

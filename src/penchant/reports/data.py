@@ -36,6 +36,8 @@ def datasheet(summary: Mapping[str, Any], sources: Sequence[str], licence: str |
     lines += ["", "## Counts", "", f"{documents['read']:,} rows read, {documents['kept']:,} documents kept."]
     lines += ["", *_table(("part", "documents", f"segments ({summary['segment']})", "characters"),
                           [(n, documents[n], segments[n], summary["characters"][n]) for n in parts])]  # fmt: skip
+    if empty := summary.get("empty_segments"):
+        lines += ["", f"{empty:,} segments hold no text (blank lines)."]
     lines += ["", "Languages: " + (", ".join(f"{name} {n:,}" for name, n in summary["languages"].items()) or "none")]
     if summary["rejects"]:
         lines += ["", "Bad rows: " + ", ".join(f"{n:,} {cause}" for cause, n in summary["rejects"].items())]

@@ -37,6 +37,7 @@ __all__ = ["Read", "Scored", "clean_all", "json_line", "note_counts", "note_lang
 
 _SCORED = "scored"
 _LOOKED_AT = 3  # times max_documents
+_MUCH = 0.25  # share of segments without text that is worth a word
 
 
 @dataclass
@@ -109,19 +110,23 @@ def clean_all(options: Options, context: StageContext, found: FilesFound, work: 
 
 @dataclass
 class Scored:
-    """What was written: documents, segments and characters by part, languages, scores, one hash over everything."""
+    """What was written: documents, segments and characters by part, languages, scores, how many segments hold no text,
+    one hash over everything.
+    """
 
     documents: dict[str, int]
     segments: dict[str, int]
     characters: dict[str, int]
     languages: Counter[str]
     scores: Mapping[str, Scores]
+    empty: int
     data_hash: str
 
     def summary(self, signals: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """As it stands in `summary.json`."""
         return {
             "segments": self.segments,
+            "empty_segments": self.empty,
             "characters": self.characters,
             "languages": dict(sorted(self.languages.items())),
             "signals": {label: {**self.scores[label].summary(), **facts} for label, facts in signals.items()},
@@ -150,11 +155,12 @@ def score_all(
     for done, (k, (table, facts)) in enumerate(zip(missing, workers.each("score", calls), strict=True)):
         tell(context, done, len(missing), "scoring")
         work.put(_SCORED, k, table, facts)
-    languages, seen = Counter[str](), dict[str, set[str]]()
+    languages, seen, empty = Counter[str](), dict[str, set[str]](), 0
     between: dict[str, tuple[float, float]] = {}
     for k in numbers:
         facts = work.facts(_SCORED, k)
         languages.update(facts["languages"])
+        empty += facts["empty"]
         for name, kinds in facts["types"].items():
             seen.setdefault(name, set()).update(kinds)
         for name, (least, most) in facts["between"].items():
@@ -163,7 +169,12 @@ def score_all(
     tables = lambda: (work.table(_SCORED, k) for k in numbers)  # noqa: E731
     ends = sum(len(table["ends"].combine_chunks().flatten()) for table in tables())
     check_constant(between, ends)
-    return _written(options, context, tables, languages, seen)
+    if empty > _MUCH * ends:
+        context.note(
+            f"{empty} of {ends} segments by {options.segment} hold no text, and are scored as such: "
+            "take a coarser data.segment"
+        )
+    return _written(options, context, tables, languages, seen, empty)
 
 
 def _to_score(gathered: Gathered, k: int, stays: np.ndarray, threads: Mapping[str, str], parts: np.ndarray) -> pa.Table:
@@ -181,11 +192,12 @@ def _written(
     tables: Callable[[], Iterator[pa.Table]],
     languages: Counter[str],
     seen: Mapping[str, set[str]],
+    empty: int,
 ) -> Scored:
     names = [name.removeprefix("scores.") for name in next(tables()).column_names if name.startswith("scores.")]
     scores = {name: Scores(functools.partial(_of_train, tables, name)) for name in names}
     documents, segments, characters = (dict.fromkeys(NAMES, 0) for _ in range(3))
-    scored = Scored(documents, segments, characters, languages, scores, "")
+    scored = Scored(documents, segments, characters, languages, scores, empty, "")
     digest = hashlib.sha256(b"[")
     for code, part in enumerate(NAMES):
         with writing(context.folder / f"{part}.parquet") as handle, Writer(handle, names, column_types(seen)) as writer:

@@ -89,7 +89,7 @@ class Steps:
 
         Returns:
             A table `source`, `text`, `ends`, `scores.NAME`, `columns` (JSON), `part`; facts: least and greatest score
-            of each signal, languages, types of the columns.
+            of each signal, segments without text, languages, types of the columns.
         """
         columns = [json.loads(text) for text in table["columns"].to_pylist()]
         rows = zip(*(table[n].to_pylist() for n in ("source", "text", "language", "group", "thread")), columns,
@@ -104,6 +104,7 @@ class Steps:
         values = {name: [v for d in documents for v in d.scores[name]] for name in self.signals}
         return pa.table(made), {
             "between": {name: [min(all_), max(all_)] for name, all_ in values.items() if all_},
+            "empty": sum(not piece.strip() for d in documents for piece in d.segments()),
             "languages": Counter(table["language"].to_pylist()),
             "types": {name: sorted(kinds) for name, kinds in types.items()},
         }
