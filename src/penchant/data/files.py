@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from penchant.data import hub
 from penchant.errors import InputError
 
 __all__ = ["STDLIB", "Found", "Source", "find", "is_code", "kind_of", "packing", "size_of"]
@@ -57,7 +58,9 @@ _LEFT_OUT_FILES = {"stringprep.py", "html/entities.py"}
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file to read, the name it goes by, and how to read it: text, jsonl, csv, tsv, parquet, arrow, warc or mbox."""
+    """A file to read, the name it goes by, and how to read it: text, jsonl, csv, tsv, parquet, arrow, warc, mbox or hub
+    (a dataset's split, whose spec is the path).
+    """
 
     path: Path
     name: str
@@ -107,9 +110,10 @@ def find(path: str | Sequence[str]) -> Found:
 
     Args:
         path: "stdlib" (the running interpreter's), "packages" (the Python sources of all that is installed), a file, a
-            folder, a glob, or a list of these; `~` and `$VARIABLE` stand for what they do in a shell. Hidden folders
-            are skipped, links to folders not followed. A file's name is its path from the folder (or from the part of a
-            glob before its first wildcard); in a list of several, with that folder's name before it.
+            folder, a glob, `hf:OWNER/NAME[:CONFIG][#SPLIT]` (a dataset of the Hugging Face hub), or a list of these;
+            `~` and `$VARIABLE` stand for what they do in a shell. Hidden folders are skipped, links to folders not
+            followed. A file's name is its path from the folder (or from the part of a glob before its first wildcard);
+            in a list of several, with that folder's name before it.
 
     Raises:
         InputError: a path does not exist, nothing matches, or nothing in it can be read.
@@ -139,6 +143,8 @@ def _find_one(one: str, passed: Counter[str]) -> tuple[list[Source], str]:
     if one == PACKAGES:
         root = Path(sysconfig.get_paths()["purelib"])
         return [Source(p, p.relative_to(root).as_posix(), "text") for p in sorted(root.rglob("*.py"))], PACKAGES
+    if one.startswith(hub.PREFIX):
+        return [Source(Path(spec), name, "hub") for spec, name in hub.splits(os.path.expandvars(one))], ""
     path = Path(os.path.expandvars(one)).expanduser()
     if (unset := re.search(r"\$\{?(\w+)", str(path))) and not os.path.lexists(path):
         raise InputError(f"the variable {unset[1]} is not set", f"export {unset[1]}=FOLDER", file=one)

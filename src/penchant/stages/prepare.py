@@ -40,7 +40,8 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     path: str | list[str] = Field(
-        "stdlib", description='"stdlib", "packages", a file, folder or glob, or a list of these'
+        "stdlib",
+        description='"stdlib", "packages", a file, folder or glob, hf:OWNER/NAME[:CONFIG][#SPLIT], or a list of these',
     )
     text_column: str = Field("text", description="which column holds the text")
     group_column: str | None = Field(None, description="rows with the same value stay in one part (else: by source)")
