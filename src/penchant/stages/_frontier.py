@@ -91,7 +91,8 @@ def _folder(role: str, context: StageContext) -> Path:
 def _name(spec: str | Mapping[str, Any]) -> str:
     if isinstance(spec, str):
         return spec
-    return f"{spec['name']} {spec['model']}" if "model" in spec else str(spec["name"])
+    more = ", ".join(f"{key} {value}" for key, value in spec.items() if key != "name")
+    return f"{spec['name']} ({more})" if more else str(spec["name"])
 
 
 def _signal(spec: str | Mapping[str, Any], context: StageContext) -> Any:
