@@ -140,3 +140,69 @@ def test_on_reviews_in_two_languages(tmp_path, name, least):
     found = trained(tmp_path, f"{DATA}/sentiment/{name}.jsonl.gz")
     assert found["test"]["accuracy"][0] > least
     assert found["test"]["ece"] < 0.08
+
+
+def encoder_folder(folder, texts):
+    """A BERT of a few weights with a tokenizer that puts [CLS] and [SEP] around a text."""
+    import transformers
+    from tokenizers import Tokenizer, models, pre_tokenizers, processors
+
+    words = sorted({word for text in texts for word in text.split()})
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    known = {word: i for i, word in enumerate([*special, *words])}
+    backend = Tokenizer(models.WordLevel(known, unk_token="[UNK]"))
+    backend.pre_tokenizer = pre_tokenizers.Whitespace()
+    around = [(name, known[name]) for name in ("[CLS]", "[SEP]")]
+    backend.post_processor = processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=around)
+    named = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+    transformers.PreTrainedTokenizerFast(tokenizer_object=backend, **named).save_pretrained(folder)
+    sizes = {"hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.BertConfig(vocab_size=len(known), max_position_embeddings=24, **sizes)
+    transformers.BertModel(config).save_pretrained(folder)
+    return str(folder)
+
+
+def test_an_encoder_is_fine_tuned_and_serves_as_a_signal(tmp_path, capsys):
+    import torch
+
+    from penchant.models.encoder import Encoder
+    from penchant.stages.signal import EncoderOptions
+
+    data = written(tmp_path / "d.jsonl", 400, noise=0.0)
+    texts = [json.loads(line)["text"] for line in Path(data).read_text().splitlines()]
+    folder = encoder_folder(tmp_path / "bert", texts)
+    options = EncoderOptions(folder=folder, epochs=8, learning_rate=5e-3, max_length=6)
+    found = trained(tmp_path, data, encoder=options)
+    assert found["test"]["accuracy"][0] > 0.9
+    assert "training texts are cut at 6 tokens" in capsys.readouterr().err
+    assert found["encoder"]["epochs"] == 8
+    signal = plug("signals", {"name": "classifier", "model": str(tmp_path / "out")}, Context())
+    good, bad = signal([Segment("a lovely thing", 0), Segment("a rude thing", 0)])
+    assert good > 0.7 > 0.3 > bad
+    assert "Fine-tuned from `bert`" in (tmp_path / "out" / "README.md").read_text()
+    # Rows of a batch do not see each other, and a state is the mean of transformers' own.
+    encoder = Encoder.load(folder, 24)
+    ids, _ = encoder.ids(["a lovely thing number 3", "rude"])
+    flat, lengths = torch.tensor([*ids[0], *ids[1]]), torch.tensor([len(one) for one in ids])
+    with torch.no_grad():
+        states = encoder(flat, flat, lengths)[lengths.cumsum(0) - 1]
+        wanted = torch.stack([encoder.inner(torch.tensor([one])).last_hidden_state[0].mean(0) for one in ids])
+    torch.testing.assert_close(states, wanted, rtol=1e-4, atol=1e-5)
+    (tmp_path / "out" / "encoder" / "heads.safetensors").unlink()
+    with pytest.raises(InputError, match="holds no head"):
+        load(tmp_path / "out")
+
+
+def test_what_is_no_encoder_is_refused(tmp_path):
+    from penchant.commands._signal_train import encoder_options
+    from penchant.errors import OptionError
+    from penchant.stages.signal import EncoderOptions
+
+    data = written(tmp_path / "d.jsonl")
+    with pytest.raises(InputError, match="transformers cannot load it"):
+        trained(tmp_path, data, encoder=EncoderOptions(folder=str(tmp_path / "nowhere")))
+    with pytest.raises(OptionError, match="--set epoch: "):
+        encoder_options("bert", ["epoch=2"])
+    with pytest.raises(OptionError, match="--set is of --encoder"):
+        encoder_options(None, ["epochs=2"])
+    assert encoder_options("bert", ["epochs=2"]).epochs == 2

@@ -2,13 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from penchant import console
-from penchant.stages._classifier import COLUMNS, table
+from pydantic import ValidationError
 
-__all__ = ["show"]
+from penchant import console
+from penchant.errors import OptionError
+from penchant.stages._classifier import COLUMNS, table
+from penchant.stages.signal import EncoderOptions
+
+__all__ = ["encoder_options", "show"]
+
+
+def encoder_options(folder: str | None, options: Sequence[str] | None) -> EncoderOptions | None:
+    """What `--encoder` and `--set` say.
+
+    Raises:
+        OptionError: an unknown option, or a wrong value.
+    """
+    if folder is None:
+        if options:
+            raise OptionError("--set is of --encoder", "give --encoder MODEL_DIR, or leave it out")
+        return None
+    given = {key: value for key, _, value in (one.partition("=") for one in options or [])}
+    try:
+        return EncoderOptions(folder=folder, **given)
+    except ValidationError as error:
+        first = error.errors()[0]
+        known = ", ".join(name for name in EncoderOptions.model_fields if name != "folder")
+        raise OptionError(f"--set {'.'.join(map(str, first['loc']))}: {first['msg']}", f"there are {known}") from error
 
 
 def show(found: Mapping[str, Any]) -> None:

@@ -130,12 +130,25 @@ def train(
     soft: Annotated[
         bool, typer.Option("--soft/--hard", help="Learn from a column `probabilities` where rows have it.")
     ] = True,
+    encoder: Annotated[
+        str | None, typer.Option("--encoder", metavar="MODEL_DIR", help="Fine-tune this model.", show_default=False)
+    ] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Of --encoder: epochs, batch_size, learning_rate, max_length, seed.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON on stdout.")] = False,
 ) -> None:
-    """Train a signal of your own from labelled texts, of any language, in seconds.
+    """Train a signal of your own from labelled texts, of any language, in seconds (--encoder: in minutes).
 
     A linear model of word and character n-grams; its penalty and temperature are chosen on validation, and accuracy,
-    F1 and calibration measured on test. The folder has a card, and serves wherever a signal is named:
+    F1 and calibration measured on test. With --encoder a model (BERT and the like, or a decoder) is fine-tuned instead,
+    with a head for the labels. The folder has a card, and serves wherever a signal is named:
     {name: classifier, model: DIR, label: LABEL}.
 
     \b
@@ -143,14 +156,15 @@ def train(
       penchant signal train reviews.jsonl --output signals/sentiment
       penchant signal train tweets.jsonl --label majority --values 0=toxic,1=toxic,2=fine --also hatecheck.jsonl
       penchant signal train soft.jsonl --output signals/abuse      # rows that `signal raters` wrote
+      penchant signal train reviews.jsonl --encoder models/minilm --set epochs=2
     """
-    from penchant.commands._signal_train import show
+    from penchant.commands._signal_train import encoder_options, show
     from penchant.stages._classifier import go
 
     known = {
         said: counts_as for said, _, counts_as in (one.rpartition("=") for one in (values or "").split(",") if one)
     }
-    found = go(data, output, text, label, known, validation, test, also or [], soft)
+    found = go(data, output, text, label, known, validation, test, also or [], soft, encoder_options(encoder, options))
     if as_json:
         console.data(found)
     else:

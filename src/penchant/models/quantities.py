@@ -137,7 +137,8 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
         names: of `logprobs` (log p(label) under the policy: its temperature and bans included), `entropy` (nats), and
             what heads say where label n is asked for: `values` (head `value`) and `score` (head `score`); for a head H
             over the vocabulary (`q`, `q1`, `target_q1` ...) `H_taken`, what it says of the label, and `H_logsumexp`,
-            log sum exp of all that it says; `action_values`, the model's own output for the label (a Q network).
+            log sum exp of all that it says; `action_values`, the model's own output for the label (a Q network);
+            `class_logprobs` [N, classes], of a head `class`.
         uniform: the loss is a multiple of the sum of log-probs where the batch has no column `weight`; its gradient
             then costs one matrix product less (and is right also where that turns out not to hold).
     """
@@ -147,6 +148,8 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
     found |= _action_values(model, states, t["labels"], names)
     if "action_values" in names:
         found["action_values"] = _own_values(model, states, t["labels"])
+    if "class_logprobs" in names:
+        found["class_logprobs"] = head_output(model, "class", states).log_softmax(-1)
     if "logprobs" in names or "entropy" in names:
         bias = getattr(model, "head_bias", None)
         policy = batch.temperature, batch.banned

@@ -6,6 +6,7 @@ hard to beat by much, and it trains in seconds. Targets may be distributions (se
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Sequence
@@ -18,11 +19,11 @@ import numpy as np
 from penchant.errors import InputError, MissingExtra
 from penchant.files import writing
 
-__all__ = ["Linear", "fit", "load"]
+__all__ = ["ENCODER", "Linear", "fit", "load"]
 
 BITS = 18  # of the hash: 262,144 features of each kind
 _HAN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]")
-_KIND = "penchant linear classifier 1"
+_KIND, ENCODER = "penchant linear classifier 1", "penchant encoder classifier 1"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,8 +70,8 @@ class Linear:
             )
 
 
-def load(folder: Path) -> Linear:
-    """A saved classifier.
+def load(folder: Path) -> Any:
+    """A saved classifier: a `Linear`, or a `models.encoder.Classifier`; both have `labels` and `probabilities`.
 
     Raises:
         InputError: the folder holds none, or a broken one.
@@ -78,6 +79,8 @@ def load(folder: Path) -> Linear:
     mend = "give the folder that `penchant signal train` wrote"
     try:
         known = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
+        if known.get("kind") == ENCODER:
+            return importlib.import_module("penchant.models.encoder").load_classifier(folder, known)
         if known.get("kind") != _KIND:
             raise InputError(f"is no {_KIND}", mend, file=folder / "classifier.json")
         arrays = np.load(folder / "weights.npz", allow_pickle=False)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,7 +23,10 @@ from penchant.metrics.intervals import draws, percentiles
 from penchant.raters.agreement import one_against_rest
 from penchant.raters.calibrate import log_loss
 from penchant.raters.votes import Votes
-from penchant.signals._linear import Linear, fit
+from penchant.signals._linear import ENCODER, fit
+
+if TYPE_CHECKING:
+    from penchant.stages.signal import EncoderOptions
 
 __all__ = [
     "COLUMNS",
@@ -126,17 +129,12 @@ def go(
     test: str | None,
     also: Sequence[str],
     soft: bool,
+    encoder: EncoderOptions | None = None,
 ) -> dict[str, Any]:
-    """Train, write the folder, and say how good it is."""
+    """Train, write the folder, and say how good it is; `encoder`: fine-tune that instead of a linear model."""
     data, labels = read_texts(train, text, label, values, soft=soft)
     parts = _parts(data, labels, text, label, values, validation, test, soft)
-    tried = {c: fit(parts["train"].texts, parts["train"].targets, labels, c) for c in STRENGTHS}
-    losses = {
-        c: cross_entropy(m.probabilities(parts["validation"].texts), parts["validation"].targets)
-        for c, m in tried.items()
-    }
-    best = min(losses, key=lambda c: losses[c])
-    model = dataclasses.replace(tried[best], temperature=temperature(tried[best], parts["validation"]))
+    model, chosen = _linear(parts, labels) if encoder is None else _encoder(encoder, parts, labels)
     about: dict[str, Any] = {
         "labels": labels,
         "trained_on": train,
@@ -144,8 +142,7 @@ def go(
         "label_shares": dict(zip(labels, parts["train"].targets.mean(0).round(4).tolist(), strict=True)),
         "languages": _languages(parts["train"].texts),
         "left_out": dict(data.left_out),
-        "strength": best,
-        "validationcross_entropy": {str(c): round(loss, 5) for c, loss in losses.items()},
+        **chosen,
         "temperature": round(model.temperature, 4),
         "test": measured(model, parts["test"]),
         "ceiling": None if parts["test"].votes is None else one_against_rest(parts["test"].votes),
@@ -156,12 +153,42 @@ def go(
         about["also"][other] = measured(
             model, _unseen(read_texts(other, text, label, values, labels, soft)[0], known, other)
         )
-    model = dataclasses.replace(model, about=about)
     folder = Path(output)
-    model.save(folder)
+    if encoder is None:
+        dataclasses.replace(model, about=about).save(folder)
+    else:
+        model.save(folder)
+        told: dict[str, Any] = {
+            "kind": ENCODER,
+            "labels": labels,
+            "temperature": model.temperature,
+            "longest": encoder.max_length,
+        }
+        write_json(folder / "classifier.json", {**told, "about": about})
     write_json(folder / "card.json", about)
     write_text(folder / "README.md", card(about))
     return {**about, "folder": str(folder)}
+
+
+def _linear(parts: Mapping[str, Texts], labels: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    """The linear model of the penalty that validation likes best, and what was tried."""
+    held = parts["validation"]
+    tried = {c: fit(parts["train"].texts, parts["train"].targets, labels, c) for c in STRENGTHS}
+    losses = {c: cross_entropy(m.probabilities(held.texts), held.targets) for c, m in tried.items()}
+    best = min(losses, key=lambda c: losses[c])
+    model = dataclasses.replace(tried[best], temperature=temperature(tried[best], held))
+    told = {str(c): round(loss, 5) for c, loss in losses.items()}
+    return model, {"strength": best, "validation_cross_entropy": told}
+
+
+def _encoder(options: EncoderOptions, parts: Mapping[str, Texts], labels: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+    """A fine-tuned encoder, and how it was."""
+    from penchant.stages._encoder import fit_encoder
+
+    model, held = fit_encoder(options, labels, parts), parts["validation"]
+    loss = cross_entropy(model.probabilities(held.texts), held.targets)
+    model.temperature = temperature(model, held)
+    return model, {"encoder": options.model_dump(), "validation_cross_entropy": round(loss, 5)}
 
 
 def _key(text: str) -> str:
@@ -226,7 +253,7 @@ def cross_entropy(p: np.ndarray, targets: np.ndarray) -> float:
     return float(-(targets * np.log(np.clip(p, 1e-6, 1))).sum(1).mean())
 
 
-def temperature(model: Linear, part: Texts) -> float:
+def temperature(model: Any, part: Texts) -> float:
     """What makes validation likeliest (Guo et al. 2017, section 4.2), for distributions too."""
     logs = np.log(np.clip(model.probabilities(part.texts), 1e-9, 1))
 
@@ -237,7 +264,7 @@ def temperature(model: Linear, part: Texts) -> float:
     return float(min(np.geomspace(0.2, 5, 161), key=loss))
 
 
-def measured(model: Linear, part: Texts) -> dict[str, Any]:
+def measured(model: Any, part: Texts) -> dict[str, Any]:
     """Accuracy, macro F1, log-loss, ECE and Brier with 95 % intervals over texts; targets that are distributions count
     by their likeliest label, and the cross-entropy to them stands beside.
     """
@@ -275,7 +302,7 @@ def card(about: Mapping[str, Any]) -> str:
         f"Labels: {', '.join(about['labels'])}. A segment's score is the probability of one of them, from 0 to 1.",
         f"Trained on {texts['train']:,} texts of `{Path(about['trained_on']).name}`; languages by a sample: "
         + ", ".join(f"{name} {share:.0%}" for name, share in languages)
-        + f". Penalty and temperature ({about['temperature']}) were chosen on {texts['validation']:,} others.",
+        + f". {_chosen(about)} and temperature ({about['temperature']}) were chosen on {texts['validation']:,} others.",
         "## How well it agrees with people",
         f"| {' | '.join(COLUMNS)} |\n|" + "---|" * len(COLUMNS),
     ]
@@ -285,6 +312,12 @@ def card(about: Mapping[str, Any]) -> str:
         lines.append(f"Ceiling: one rater agrees with the most of the others {about['ceiling']:.3f} of the time.")
     lines.append("```yaml\nsignals: [{name: classifier, model: THIS_FOLDER, label: " + about["labels"][-1] + "}]\n```")
     return "\n\n".join(lines) + "\n"
+
+
+def _chosen(about: Mapping[str, Any]) -> str:
+    if "encoder" in about:
+        return f"Fine-tuned from `{Path(about['encoder']['folder']).name}`; the step"
+    return "A linear model of n-grams; penalty"
 
 
 def table(about: Mapping[str, Any]) -> list[list[str]]:

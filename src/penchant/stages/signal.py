@@ -8,9 +8,20 @@ from pydantic import BaseModel, Field
 
 from penchant.contracts import StageContext
 
-__all__ = ["INPUTS", "Options", "run"]
+__all__ = ["INPUTS", "EncoderOptions", "Options", "run"]
 
 INPUTS = ()
+
+
+class EncoderOptions(BaseModel, extra="forbid"):
+    """A model whose states are read, and how it is fine-tuned with a head for the labels."""
+
+    folder: str = Field(description="a Hugging Face folder: BERT and the like, or a decoder")
+    epochs: int = Field(3, ge=1)
+    batch_size: int = Field(32, ge=1)
+    learning_rate: float = Field(2e-5, gt=0, allow_inf_nan=False)
+    max_length: int = Field(128, ge=4, description="tokens of a text; the rest is cut off, and counted")
+    seed: int = Field(0, ge=0)
 
 
 class Options(BaseModel, extra="forbid"):
@@ -24,6 +35,7 @@ class Options(BaseModel, extra="forbid"):
     test: str | None = Field(None, description="a file of its own; else cut from path")
     also: list[str] = Field([], description="other sets to judge it on")
     soft: bool = Field(True, description="learn from a column `probabilities` where rows have it")
+    encoder: EncoderOptions | None = Field(None, description="a model to fine-tune; null: linear, of n-grams")
 
 
 def run(options: Options, context: StageContext) -> dict[str, Any]:
@@ -36,5 +48,5 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     from penchant.stages._classifier import go
 
     o = options
-    found = go(o.path, str(context.folder), o.text, o.label, o.values, o.validation, o.test, o.also, o.soft)
+    found = go(o.path, str(context.folder), o.text, o.label, o.values, o.validation, o.test, o.also, o.soft, o.encoder)
     return {"texts": found["texts"], "accuracy": found["test"]["accuracy"][0], "macro_f1": found["test"]["macro_f1"][0]}
