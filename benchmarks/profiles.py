@@ -1,13 +1,14 @@
 """Text conditioned on who writes: how far samples carry the asked attribute, against guidance, and at what cost.
 
-    python benchmarks/profiles.py --data $PENCHANT_DATA --runs runs/profiles
+    python benchmarks/profiles.py --data $PENCHANT_DATA --runs runs/profiles [--sets clothing,emails,airline]
 
-Clothing reviews with the reviewer's age in three bands. Reviews are cut in two by a hash of their text (near-duplicates
-are dropped by `prepare` within the first half): a small model is pretrained on one half, led by the age; a linear
-classifier learns the age from the other half, of other reviews, and its accuracy on real reviews is the ceiling.
-Samples begin from nothing. Perplexity is the model's own of its samples without any profile; `department` (which the
-model is never told) is judged by another classifier, so that what an asked age drags along can be seen beside what it
-drags along in real reviews.
+Three sets with their writers' attributes: clothing reviews (the reviewer's age, and the department that they bought
+from as what they like), e-mails made politer (POPQUORN: gender and occupation), tweets to airlines (time zone). Near
+duplicates are dropped over a whole set; then it is cut in two by writer, or by text where no writer is named. A small
+model is pretrained on one part, led by the attributes; linear classifiers learn each attribute from four fifths of the
+other, and what they say of its last fifth is the ceiling. Samples begin from nothing. Perplexity is the model's own of
+its samples without any profile. What another attribute does in the samples where one is asked stands beside what it
+does in real texts that neither the model nor the judges saw: what an asked attribute drags along.
 """
 
 from __future__ import annotations
@@ -15,11 +16,14 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from penchant import api
+from penchant.data.deduplicate import PERMUTATIONS, digest, repeats, similarities, sketches
 from penchant.data.split import position
 from penchant.metrics.distinct import words
 from penchant.metrics.intervals import draws, percentiles
@@ -28,53 +32,108 @@ from penchant.runs.executor import execute
 from penchant.signals._linear import Linear, fit
 from penchant.text.profile import Attribute, values_of
 
-AGE = {"bands": [35, 50]}
 SAMPLES, NEW = 200, 60
 
 
-def halves(path: Path) -> tuple[list[dict], list[dict]]:
-    """Reviews of the model, and others of the classifiers."""
-    with gzip.open(path, "rt", encoding="utf-8") as lines:
-        rows = [row for row in map(json.loads, lines) if row["text"]]
-    first = [position(row["text"], "profiles") < 0.6 for row in rows]
+@dataclass(frozen=True)
+class Set:
+    """Where texts come from.
+
+    Attributes:
+        attributes: as the tokenizer stage takes them.
+        writer: the column that names who wrote; None where there is none.
+    """
+
+    file: str
+    text: str
+    attributes: dict[str, dict]
+    steps: int
+    writer: str | None = None
+
+
+SETS = {
+    "clothing": Set("profiles/clothing_reviews_age", "text",
+                    {"age": {"bands": [35, 50]}, "likes": {"column": "department"}}, 1200),
+    "emails": Set("profiles/popquorn_email_rewriting", "rewritten",
+                  {"gender": {"most": 2}, "occupation": {"most": 4}}, 300, "user"),
+    "airline": Set("sentiment/airline_tweets", "text", {"place": {"column": "user_timezone", "most": 4}}, 600),
+}  # fmt: skip
+
+
+def rows_of(one: Set, data: Path) -> list[dict]:
+    """A set's rows, near duplicates of earlier ones left out; the text under `text`."""
+    with gzip.open(data / f"{one.file}.jsonl.gz", "rt", encoding="utf-8") as lines:
+        rows = [{**row, "text": row[one.text]} for row in map(json.loads, lines) if row[one.text]]
+    texts = [row["text"] for row in rows]
+    own = sketches(texts)
+    table = np.stack([np.frombuffer(x or bytes(4 * PERMUTATIONS), np.uint32) for x in own])
+
+    def compared(pairs: np.ndarray) -> Iterator[tuple[int, int, float]]:
+        for at in range(0, len(pairs), 256):
+            ids, which = np.unique(pairs[at : at + 256], return_inverse=True)
+            block = which.reshape(-1, 2)
+            for (i, j), s in zip(block.tolist(), similarities([texts[k] for k in ids], block), strict=True):
+                yield int(ids[i]), int(ids[j]), s
+
+    digests, worded = np.array([digest(text) for text in texts], "S16"), np.array([x is not None for x in own])
+    gone = {x.index for x in repeats(digests, worded, lambda ids, part: table[ids][:, part], compared, 0.8)}
+    return [row for k, row in enumerate(rows) if k not in gone]
+
+
+def halves(rows: list[dict], one: Set) -> tuple[list[dict], list[dict]]:
+    """The model's rows, and others of the classifiers; no writer on both sides."""
+    first = [position(str(row[one.writer or "text"]), "profiles") < 0.6 for row in rows]
     return [r for r, a in zip(rows, first, strict=True) if a], [r for r, a in zip(rows, first, strict=True) if not a]
 
 
-def band(row: dict) -> str:
-    return values_of(row, "age", Attribute(**AGE))[0]
+def value(row: dict, name: str, one: Set) -> str | None:
+    """A row's value of an attribute."""
+    return next(iter(values_of(row, name, Attribute(**one.attributes[name]))), None)
 
 
-def classifier(rows: list[dict], label, labels: list[str]) -> tuple[Linear, float, np.ndarray]:
-    """Fit on 80 %, its accuracy on the rest with each label weighing the same, and the confusion of the rest."""
-    held = np.array([position(row["text"], "judge") < 0.2 for row in rows])
-    y = np.array([labels.index(label(row)) for row in rows])
-    texts = [row["text"] for row in rows]
-    weights = np.bincount(y[~held], minlength=len(labels))
-    targets = np.eye(len(labels))[y]
-    model = fit([t for t, h in zip(texts, held, strict=True) if not h], targets[~held], labels, 1.0)
-    p = model.probabilities([t for t, h in zip(texts, held, strict=True) if h]) / weights  # each label as likely
-    said = p.argmax(1)
-    joint = np.array([[(said[y[held] == a] == b).mean() for b in range(len(labels))] for a in range(len(labels))])
-    model.bias[:] -= np.log(weights / weights.sum())
-    return model, float(joint.diagonal().mean()), joint
+class Judge:
+    """Says which value of an attribute a text carries, each value being as likely beforehand."""
+
+    def __init__(self, rows: list[dict], name: str, one: Set, values: Sequence[str]):
+        self.values = list(values)
+        mine = [row for row in rows if value(row, name, one) in values]
+        held = np.array([position(str(row[one.writer or "text"]), "judge") < 0.2 for row in mine])
+        y = np.array([self.values.index(str(value(row, name, one))) for row in mine])
+        weights = np.bincount(y[~held], minlength=len(values))
+        train = [row["text"] for row, h in zip(mine, held, strict=True) if not h]
+        self.model: Linear = fit(train, np.eye(len(values))[y[~held]], self.values, 1.0)
+        self.model.bias[:] -= np.log(weights / weights.sum())
+        self.real = [row for row, h in zip(mine, held, strict=True) if h]
+        said = self(row["text"] for row in self.real)
+        self.ceiling = float(np.mean([(said[y[held] == k] == k).mean() for k in range(len(values))]))
+
+    def __call__(self, texts) -> np.ndarray:
+        return self.model.probabilities(list(texts)).argmax(1)
+
+    def shares(self, texts) -> str:
+        said = self(texts)
+        return ", ".join(f"{v} {(said == k).mean():.2f}" for k, v in enumerate(self.values))
 
 
-def recipe(data: Path, runs: Path) -> dict:
-    """The pretraining, led by the age."""
-    attributes = {"age": AGE}
+def recipe(data: Path, runs: Path, one: Set) -> dict:
+    """The pretraining, led by the attributes."""
     size = {"hidden_size": 128, "intermediate_size": 384, "num_hidden_layers": 4, "num_attention_heads": 4,
             "num_key_value_heads": 2}  # fmt: skip
+    group = {"group_column": one.writer} if one.writer else {}
     return {
         "name": "profiles",
         "run_dir": str(runs / "run"),
         "stages": {
-            "prepare": {"kind": "prepare", "path": str(data), "segment": "document", "signals": ["readability"]},
-            "tokenizer": {"kind": "tokenizer", "inputs": {"data": "prepare"}, "attributes": attributes},
+            "prepare": {
+                "kind": "prepare", "path": str(data), "segment": "document", "signals": ["readability"], **group
+            },
+            "tokenizer": {"kind": "tokenizer", "inputs": {"data": "prepare"}, "attributes": one.attributes},
             "model": {
                 "kind": "pretrain",
                 "inputs": {"data": "prepare", "tokenizer": "tokenizer"},
-                "objective": {"name": "profile", "attributes": attributes},
-                "steps": 1200, "batch_size": 16, "context": 128, "model": size, "eval_steps": 200, "save_steps": 400,
+                "objective": {"name": "profile", "attributes": one.attributes},
+                "steps": one.steps, "batch_size": 16, "context": 128, "model": size, "eval_steps": 100,
+                "save_steps": 200,
             },
         },
     }  # fmt: skip
@@ -102,61 +161,68 @@ def distinct(texts: list[str]) -> float:
     return len(set(grams)) / max(1, len(grams))
 
 
+def attribute(name: str, one: Set, policy: Policy, judges: dict[str, Judge]) -> None:
+    """The table of one attribute, and what asking for it does to the others."""
+    judge = judges[name]
+    print(f"\n**{name}**: judge right for {judge.ceiling:.3f} of {len(judge.real)} unseen real texts, each value "
+          f"weighing the same (chance {1 / len(judge.values):.3f})\n")  # fmt: skip
+    columns = ("asked", "guidance", "judged to be it", "perplexity, unasked", "distinct-2")
+    print(f"| {' | '.join(columns)} |\n|" + "---|" * len(columns))
+    dragged = []
+    for guidance in (None, 1.0, 2.0, 4.0):
+        right, texts = [], []
+        for k, wanted in enumerate(judge.values):
+            made = sampled(policy, [] if guidance is None else [f"{name}={wanted}"], guidance, k)
+            right += (judge(made) == k).tolist()
+            texts += made
+            real = [row["text"] for row in judge.real if value(row, name, one) == wanted]
+            for other in judges.keys() - {name} if guidance in (1.0, 4.0) else ():
+                dragged.append((wanted, f"guidance {guidance:g}", other, judges[other].shares(made)))
+                if guidance == 1.0:
+                    dragged.append((wanted, "real texts", other, judges[other].shares(real)))
+        asked = "nothing" if guidance is None else "each value"
+        strength = "" if guidance is None else f"{guidance:g}"
+        print(f"| {asked} | {strength} | {figure(np.array(right, float))} | {perplexity(policy, texts):.2f} "
+              f"| {distinct(texts):.3f} |", flush=True)  # fmt: skip
+    real = [row["text"][:300] for row in judge.real][:600]
+    print(f"| real texts | | {judge.ceiling:.3f} | {perplexity(policy, real):.2f} | {distinct(real):.3f} |")
+    plain = sampled(policy, [], None, 9)
+    print(
+        f"\nasked for nothing, judged {judge.shares(plain)}; real texts {judge.shares(r['text'] for r in judge.real)}"
+    )
+    if dragged:
+        print("\n| asked | in | what else they are judged to be |\n|---|---|---|")
+        for wanted, where, _, told in sorted(dragged):
+            print(f"| {wanted} | {where} | {told} |")
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
+    parser.add_argument("--sets", default=",".join(SETS))
+    parser.add_argument("--steps-scale", type=float, default=1.0, help="a short try: so many times the steps")
     a = parser.parse_args()
-    a.runs.mkdir(parents=True, exist_ok=True)
-    mine, others = halves(a.data / "profiles" / "clothing_reviews_age.jsonl.gz")
-    path = a.runs / "reviews.jsonl"
-    if not path.is_file():
-        path.write_text("".join(json.dumps(row) + "\n" for row in mine), encoding="utf-8")
-    run = execute(api.resolved(recipe(path, a.runs)))
-    policy = api.load(run.models["model"])
-    bands = sorted({band(row) for row in others}, key=lambda x: (not x.startswith("<"), x))
-    known = sorted({row["department"] for row in others if row["department"]})
-    judge, ceiling, joint = classifier(others, band, bands)
-    rooms, room_accuracy, _ = classifier([r for r in others if r["department"]], lambda r: r["department"], known)
-    print(
-        f"age judge: accuracy {ceiling:.3f} on real reviews, each band weighing the same (chance {1 / len(bands):.3f})"
-    )
-    print(f"department judge: accuracy {room_accuracy:.3f}, of {len(known)}\n")
-    columns = ("asked", "guidance", "judged to be it", "perplexity, unasked", "distinct-2")
-    print(f"| {' | '.join(columns)} |\n|" + "---|" * len(columns))
-    shares = {}
-    real = {one: [r["text"] for r in others if band(r) == one] for one in bands}
-    for guidance in (None, 1.0, 2.0, 4.0):
-        right, texts = [], []
-        for k, one in enumerate(bands):
-            made = sampled(policy, [] if guidance is None else [f"age={one}"], guidance, k)
-            right += (judge.probabilities(made).argmax(1) == k).tolist()
-            texts += made
-            shares[guidance, one] = np.bincount(rooms.probabilities(made).argmax(1), minlength=len(known)) / len(made)
-        asked = "nothing" if guidance is None else "each band"
-        strength = "" if guidance is None else f"{guidance:g}"
-        print(f"| {asked} | {strength} | {figure(np.array(right, float))} | {perplexity(policy, texts):.2f} "
-              f"| {distinct(texts):.3f} |", flush=True)  # fmt: skip
-    some = [text[:300] for texts in real.values() for text in texts[:200]]
-    cells = (f"{joint.diagonal().mean():.3f}", f"{perplexity(policy, some):.2f}", f"{distinct(some):.3f}")
-    print(f"| real reviews | | {' | '.join(cells)} |\n")
-    plain = judge.probabilities(sampled(policy, [], None, 9)).argmax(1)
-    truth = judge.probabilities([r["text"] for r in others]).argmax(1)
-    rows = [np.bincount(x, minlength=len(bands)) / len(x) for x in (plain, truth)]
-    print(
-        "asked for nothing, judged "
-        + ", ".join(f"{b} {p:.2f} (real reviews {q:.2f})" for b, p, q in zip(bands, *rows, strict=True))
-    )
-    print("\n| asked | " + " | ".join(known) + " |\n|" + "---|" * (len(known) + 1))
-    for one in bands:
-        given = np.bincount(rooms.probabilities(real[one]).argmax(1), minlength=len(known)) / len(real[one])
-        for name, values in (
-            (f"{one}, real reviews", given),
-            (f"{one}, guidance 1", shares[1.0, one]),
-            (f"{one}, guidance 4", shares[4.0, one]),
-        ):
-            print(f"| {name} | " + " | ".join(f"{x:.2f}" for x in values) + " |")
+    for which in a.sets.split(","):
+        one, runs = SETS[which], a.runs / which
+        one = Set(one.file, one.text, one.attributes, max(2, round(one.steps * a.steps_scale)), one.writer)
+        runs.mkdir(parents=True, exist_ok=True)
+        rows = rows_of(one, a.data)
+        mine, others = halves(rows, one)
+        (runs / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mine), encoding="utf-8")
+        run = execute(api.resolved(recipe(runs / "texts.jsonl", runs, one)))
+        policy = api.load(run.models["model"])
+        print(
+            f"\n## {which}: {len(mine)} texts of the model, {len(others)} of the judges, {one.steps} steps", flush=True
+        )
+        known = Counter(token for token in policy.layout.profile)
+        judges = {
+            name: Judge(others, name, one, sorted(t.partition("=")[2] for t in known if t.startswith(f"{name}=")))
+            for name in one.attributes
+        }
+        for name in one.attributes:
+            attribute(name, one, policy, judges)
 
 
 if __name__ == "__main__":
