@@ -216,7 +216,7 @@ def main() -> None:
         print(
             f"\n## {which}: {len(mine)} texts of the model, {len(others)} of the judges, {one.steps} steps", flush=True
         )
-        known = Counter(token for token in policy.layout.profile)
+        known = policy.layout.profile
         judges = {
             name: Judge(others, name, one, sorted(t.partition("=")[2] for t in known if t.startswith(f"{name}=")))
             for name in one.attributes
