@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from penchant.metrics.calibration import brier, expected_calibration_error
+from penchant.metrics.calibration import brier, expected_calibration_error, with_intervals
 
 ROWS = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=1, max_size=40)
 
@@ -30,3 +30,15 @@ def test_what_is_calibrated_is_0_and_nothing_is_nan():
     assert brier([1.0, 0.0], [1, 0]) == 0
     assert np.isnan(brier([], []))
     assert np.isnan(expected_calibration_error([], []))
+
+
+def test_intervals_are_those_of_items_drawn_again():
+    rng = np.random.default_rng(0)
+    p = rng.random(60)
+    y = (rng.random(60) < p).astype(float)
+    often = rng.multinomial(60, np.full(60, 1 / 60), 200).astype(float)
+    found = with_intervals(p, y, often)
+    for name, one in (("ece", expected_calibration_error), ("brier", brier)):
+        made = [one(np.repeat(p, row.astype(int)), np.repeat(y, row.astype(int))) for row in often]
+        assert found[name][0] == pytest.approx(one(p, y))
+        assert found[name][1:] == pytest.approx(list(np.quantile(made, [0.025, 0.975])))

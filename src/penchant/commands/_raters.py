@@ -146,6 +146,9 @@ def show(found: Mapping[str, Any]) -> None:
 
 
 def _measured(name: str, one: Mapping[str, Any]) -> tuple[str, ...]:
-    span = "" if one["low"] is None else f" [{one['low']:.3f}, {one['high']:.3f}]"
-    figures = [f"{one[key]:.3f}" for key in ("log_loss", "ece", "brier")]
-    return (name, str(one["items"]), f"{one['accuracy']:.3f}{span}", *figures)
+    def spanned(value: float, low: float | None, high: float | None) -> str:
+        return f"{value:.3f}" + ("" if low is None else f" [{low:.3f}, {high:.3f}]")
+
+    figures = [spanned(*one[key]) for key in ("ece", "brier")]
+    accuracy = spanned(one["accuracy"], one["low"], one["high"])
+    return (name, str(one["items"]), accuracy, f"{one['log_loss']:.3f}", *figures)

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from penchant.metrics.calibration import brier, expected_calibration_error
-from penchant.metrics.intervals import ratio_interval
+from penchant.metrics.calibration import with_intervals
+from penchant.metrics.intervals import draws, ratio_interval
 from penchant.raters.calibrate import log_loss
 from penchant.raters.read import Layout, Rated
 from penchant.raters.votes import Estimate, Votes
@@ -65,8 +65,7 @@ def against_truth(votes: Votes, probability: np.ndarray, truth: Mapping[str, str
         "low": accuracy.low,
         "high": accuracy.high,
         "log_loss": log_loss(p, y),
-        "ece": expected_calibration_error(p.max(1), right),
-        "brier": brier(p.max(1), right),
+        **with_intervals(p.max(1), right, draws(len(right))),
     }
 
 

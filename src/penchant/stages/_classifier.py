@@ -18,7 +18,7 @@ from penchant.data.split import position
 from penchant.data.tables import Bad
 from penchant.errors import DataRejected, InputError
 from penchant.files import write_json, write_text
-from penchant.metrics.calibration import brier, expected_calibration_error
+from penchant.metrics.calibration import with_intervals
 from penchant.metrics.intervals import draws, percentiles
 from penchant.raters.agreement import one_against_rest
 from penchant.raters.calibrate import log_loss
@@ -265,7 +265,7 @@ def temperature(model: Any, part: Texts) -> float:
 
 
 def measured(model: Any, part: Texts) -> dict[str, Any]:
-    """Accuracy, macro F1, log-loss, ECE and Brier with 95 % intervals over texts; targets that are distributions count
+    """Accuracy, macro F1, ECE and Brier with 95 % intervals over texts, log-loss; targets that are distributions count
     by their likeliest label, and the cross-entropy to them stands beside.
     """
     p, y = model.probabilities(part.texts), part.targets.argmax(1)
@@ -281,8 +281,7 @@ def measured(model: Any, part: Texts) -> dict[str, Any]:
         "macro_f1": [float(_macro_f1(whole)[0]), *percentiles(_macro_f1(joint))],
         "log_loss": log_loss(p, y),
         "cross_entropy": cross_entropy(p, part.targets),
-        "ece": expected_calibration_error(p.max(1), right),
-        "brier": brier(p.max(1), right),
+        **with_intervals(p.max(1), right, often),
         "majority_label": float(np.bincount(y, minlength=size).max() / len(y)),
     }
 
@@ -324,7 +323,9 @@ def table(about: Mapping[str, Any]) -> list[list[str]]:
     """A line a set, see `COLUMNS`."""
     found = []
     for name, one in (("test", about["test"]), *((Path(n).name, other) for n, other in about["also"].items())):
-        cells = [f"{one[k][0]:.3f} [{one[k][1]:.3f}, {one[k][2]:.3f}]" for k in ("accuracy", "macro_f1")]
-        cells += [f"{one[k]:.3f}" for k in ("log_loss", "ece", "brier", "majority_label")]
-        found.append([name, str(one["texts"]), *cells])
+        cells = [
+            f"{one[k][0]:.3f} [{one[k][1]:.3f}, {one[k][2]:.3f}]" for k in ("accuracy", "macro_f1", "ece", "brier")
+        ]
+        loss, commonest = (f"{one[k]:.3f}" for k in ("log_loss", "majority_label"))
+        found.append([name, str(one["texts"]), *cells[:2], loss, *cells[2:], commonest])
     return found
