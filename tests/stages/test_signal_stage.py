@@ -9,7 +9,7 @@ import pytest
 from penchant.data.files import find
 from penchant.data.store import read_documents
 from penchant.errors import InputError
-from running import penchant
+from running import one_line, penchant
 
 pytest.importorskip("sklearn")
 
@@ -59,6 +59,12 @@ def test_a_trained_signal_scores_what_comes_after(tmp_path: Path, monkeypatch: p
     assert other.returncode == 0, other.stderr
     swapped = read_documents(tmp_path / "out" / "stages" / "prepare" / "train.parquet")
     assert all(document.scores["rudeness"][0] < document.scores["rudeness"][1] for document in swapped)
+
+
+def test_an_input_that_no_signal_names_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(RECIPE.replace("model: kindness", "model: elsewhere"))
+    done = penchant("run", tmp_path / "own.yaml", "--dry-run", env={"OWN_DATA": str(tmp_path)})
+    one_line(done, 2, "none names the input 'kindness'")
 
 
 def test_a_variable_that_is_not_set_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,9 +99,9 @@ class Encoder(nn.Module):
 
     def ids(self, texts: Sequence[str]) -> tuple[list[list[int]], int]:
         """Token ids of each text, and how many texts were cut at `longest`."""
-        whole = self.tokenizer(list(texts), truncation=True, max_length=self.longest, return_overflowing_tokens=False)
-        found = [list(map(int, ids)) or [0] for ids in whole["input_ids"]]
-        return found, sum(len(ids) >= self.longest for ids in found)
+        fitted = self.tokenizer(list(texts), truncation=True, max_length=self.longest)["input_ids"]
+        whole = self.tokenizer(list(texts), verbose=False)["input_ids"]
+        return [list(map(int, ids)) or [0] for ids in fitted], sum(len(ids) > self.longest for ids in whole)
 
 
 class Classifier:

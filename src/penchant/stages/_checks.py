@@ -41,8 +41,14 @@ Inputs = Mapping[str, Feed | Path]
 
 
 def prepare_check(options: prepare.Options, inputs: Inputs) -> Iterator[Complaint]:
-    """Signals that there are, with options that they take, each under a name of its own."""
+    """Signals that there are, with options that they take, each under a name of its own; inputs that one names."""
     labels = []
+    named = {spec.get("model") for spec in options.signals if isinstance(spec, dict)}
+    if idle := [role for role in inputs if role not in named]:
+        yield (
+            "signals",
+            f"none names the input {idle[0]!r}: {{name: classifier, model: {idle[0]}}}, or leave the input out",
+        )
     for spec in options.signals:
         entry = {"name": spec} if isinstance(spec, str) else {key: spec[key] for key in spec if key != "as"}
         if problem := plugin_problem("signals", entry):
