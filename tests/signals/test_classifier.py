@@ -174,7 +174,8 @@ def test_an_encoder_is_fine_tuned_and_serves_as_a_signal(tmp_path, capsys):
     options = EncoderOptions(folder=folder, epochs=8, learning_rate=5e-3, max_length=6)
     found = trained(tmp_path, data, encoder=options)
     assert found["test"]["accuracy"][0] > 0.9
-    assert "training texts are cut at 6 tokens" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "training texts are cut at 6 tokens" in told and "cross-entropy" in told
     assert found["encoder"]["epochs"] == 8
     signal = plug("signals", {"name": "classifier", "model": str(tmp_path / "out")}, Context())
     good, bad = signal([Segment("a lovely thing", 0), Segment("a rude thing", 0)])

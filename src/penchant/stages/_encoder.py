@@ -76,7 +76,9 @@ def fit_encoder(options: EncoderOptions, labels: Sequence[str], parts: Mapping[s
 
     def evaluate(step: int) -> dict[str, float]:
         held = parts["validation"]
-        return {"eval_loss": cross_entropy(classifier.probabilities(held.texts), held.targets)}
+        loss = cross_entropy(classifier.probabilities(held.texts), held.targets)
+        console.note(f"step {step} of {steps}: cross-entropy {loss:.4f} on validation")
+        return {"eval_loss": loss}
 
     every = max(1, steps // _EVALUATIONS)
     plan = TrainingPlan(source, Classification(), steps, evaluate, every, every)
