@@ -29,12 +29,12 @@ from penchant.runs.executor import execute
 SAMPLES, NEW = 256, 40
 
 
-def recipe(model: Path, data: Path, runs: Path, steps: int) -> dict:
+def recipe(model: Path, data: Path, runs: Path, steps: int, rate: float, beside: bool) -> dict:
     """The judge, the data, and both trainings."""
     train = {
         "kind": "pretrain", "inputs": {"data": "prepare", "base": str(model)}, "steps": steps, "batch_size": 16,
         "context": 64, "eval_steps": 25, "eval_tokens": 8192, "save_steps": 25, "sample_tokens": 0,
-        "optimizer": {"name": "adamw", "learning_rate": 5e-5, "schedule": "cosine", "warmup": 0.1},
+        "optimizer": {"name": "adamw", "learning_rate": rate, "schedule": "cosine", "warmup": 0.1},
     }  # fmt: skip
     return {
         "name": "base",
@@ -48,7 +48,7 @@ def recipe(model: Path, data: Path, runs: Path, steps: int) -> dict:
                 "kind": "prepare", "path": str(data / "rt_polarity.jsonl.gz"), "segment": "document", "language": "en",
                 "signals": [{"name": "column", "column": "label", "as": "liked"}],
             },
-            "mle": train,
+            **({"mle": train} if beside else {}),
             "conditional": {
                 **train, "objective": {"name": "conditional", "signal": "liked", "threshold": 0.5, "drop": 0.1}
             },
@@ -82,14 +82,21 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--alone", action="store_true", help="without plain likelihood beside")
     a = parser.parse_args()
-    run = execute(api.resolved(recipe(a.model.resolve(), a.data.resolve(), a.runs.resolve(), a.steps)))
+    run = execute(
+        api.resolved(
+            recipe(a.model.resolve(), a.data.resolve(), a.runs.resolve(), a.steps, a.learning_rate, not a.alone)
+        )
+    )
     judge = {"name": "classifier", "model": str(run.stage("judge")), "label": "positive"}
     judges = [plug("signals", judge, Context()), plug("signals", {"name": "sentiment"}, Context())]
-    mle, conditional = (api.load(run.models[name]) for name in ("mle", "conditional"))
+    conditional = api.load(run.models["conditional"])
     print("| | judged positive (SST-2) | VADER, mean | distinct-2 |\n|---|---|---|---|")
-    rows = (("mle", mle, None), ("conditional, good", conditional, "good"), ("conditional, bad", conditional, "bad"),
-            ("conditional, nothing asked", conditional, None))  # fmt: skip
+    rows = [(f"conditional, {ask or 'nothing asked'}", conditional, ask) for ask in ("good", "bad", None)]
+    if not a.alone:
+        rows.insert(0, ("mle", api.load(run.models["mle"]), None))
     for name, policy, ask in rows:
         texts = policy.generate("", n=SAMPLES, max_new_tokens=NEW, temperature=0.7, top_p=0.9, ask=ask)
         said = [np.array([signal([Segment(text, 0)])[0] for text in texts]) for signal in judges]
