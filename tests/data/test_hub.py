@@ -10,10 +10,12 @@ datasets = pytest.importorskip("datasets")
 from penchant.contracts import StageContext  # noqa: E402
 from penchant.data.examples import raw_rows  # noqa: E402
 from penchant.data.files import find  # noqa: E402
+from penchant.data.parallel import Processes  # noqa: E402
 from penchant.data.read import read  # noqa: E402
 from penchant.data.store import read_documents  # noqa: E402
 from penchant.errors import InputError  # noqa: E402
 from penchant.stages import prepare  # noqa: E402
+from penchant.stages._steps import Steps  # noqa: E402
 
 
 @pytest.fixture
@@ -39,6 +41,13 @@ def test_every_split_is_a_source_and_keeps_its_part(folder: Path, tmp_path: Path
     found = prepare.run(options, context)
     assert found["documents"] == {"read": 77, "kept": 77, "train": 60, "validation": 8, "test": 9}
     assert all(d.text.startswith("test ") for d in read_documents(tmp_path / "out" / "test.parquet"))
+
+
+def test_its_size_is_not_known_so_that_all_workers_are_taken(folder: Path) -> None:
+    options = prepare.Options(path=f"hf:{folder}", workers=3)
+    steps = Steps(options, 0)
+    workers = prepare._workers(options, find(f"hf:{folder}"), lambda: steps, steps)
+    assert isinstance(workers, Processes) and workers.count == 3
 
 
 def test_rows_for_tuning_come_from_there_too(folder: Path) -> None:

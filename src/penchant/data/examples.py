@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 from penchant.data import tables
 from penchant.data.convert import UnusableError, convert
 from penchant.data.files import find
-from penchant.data.hub import hub
 from penchant.errors import InputError
 from penchant.files import writing
 from penchant.records import Example
@@ -24,7 +23,6 @@ from penchant.records import Example
 __all__ = ["Rows", "is_examples", "peek", "raw_rows", "read_examples", "read_rows", "write_examples"]
 
 LIMIT = 10_000_000  # bytes of a row
-_READERS = {**tables.READERS, "hub": hub}
 
 
 @dataclass
@@ -53,7 +51,7 @@ def raw_rows(path: str | Sequence[str]) -> Iterator[tuple[str, Path, int, Any]]:
             mend = "give .jsonl, .csv, .parquet or a saved Hugging Face dataset"
             raise InputError("holds a text, not rows", mend, file=source.path)
         try:
-            for number, row in _READERS[source.kind](source.path, _open, LIMIT, Counter()):
+            for number, row in tables.READERS[source.kind](source.path, _open, LIMIT, Counter()):
                 yield source.name, source.path, number, row
         except (OSError, EOFError, tables.BrokenFileError) as error:
             raise InputError(f"cannot be read ({error})", "check that the file is whole", file=source.path) from error

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from penchant.data.tables import Bad, BrokenFileError
 from penchant.errors import InputError, MissingExtra
 
-__all__ = ["PREFIX", "hub", "splits"]
+__all__ = ["PREFIX", "rows", "splits"]
 
 PREFIX = "hf:"
-Rows = Iterator[tuple[int, "dict[str, Any] | Bad"]]
 
 
 def splits(spec: str) -> list[tuple[str, str]]:
@@ -38,17 +35,10 @@ def splits(spec: str) -> list[tuple[str, str]]:
     return [(f"{PREFIX}{whole}#{one}", f"{shown}/{one}") for one in known if split in (None, one)]
 
 
-def hub(path: Path, opener: Callable[[Path], Any], limit: int, encodings: Counter[str]) -> Rows:
-    """Rows of one split, whose full spec `path` holds; nothing is kept in memory."""
-    name, config, split = _parts(path.as_posix())
-    try:
-        rows = _datasets().load_dataset(name, config, split=split, streaming=True)
-        for number, row in enumerate(rows, 1):
-            yield number, dict(row)
-    except (OSError, EOFError):
-        raise
-    except Exception as error:  # as in `splits`
-        raise BrokenFileError(f"{type(error).__name__}: {error}") from error
+def rows(spec: str) -> Iterator[dict[str, Any]]:
+    """The rows of one split, by its full spec; nothing is kept in memory."""
+    name, config, split = _parts(spec)
+    yield from map(dict, _datasets().load_dataset(name, config, split=split, streaming=True))
 
 
 def _parts(spec: str) -> tuple[str, str | None, str | None]:

@@ -16,7 +16,6 @@ import pyarrow as pa
 from penchant.data import tables
 from penchant.data.decode import BadBytesError, decode
 from penchant.data.files import Found, Source, find, is_code, packing
-from penchant.data.hub import hub
 from penchant.data.mbox import mbox
 from penchant.data.warc import warc
 from penchant.errors import DataRejected, InputError
@@ -36,7 +35,7 @@ BAD_CAUSES = {
 }
 
 
-_READERS = {**tables.READERS, "warc": warc, "mbox": mbox, "hub": hub}
+_READERS = {**tables.READERS, "warc": warc, "mbox": mbox}
 _TEXT_OF_THEIR_OWN = ("warc", "mbox")  # formats in which the text has no name
 
 

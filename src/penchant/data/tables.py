@@ -1,4 +1,4 @@
-"""Readers of files that hold many rows (JSON lines, CSV, Parquet, Arrow): (row number from 1, columns or Bad)."""
+"""Readers of what holds many rows (JSON lines, CSV, Parquet, Arrow, the hub): (row number from 1, columns or Bad)."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from penchant.data import hub
 from penchant.data.decode import BadBytesError, decode
 
 __all__ = ["READERS", "Bad", "BrokenFileError"]
@@ -144,6 +145,16 @@ def _arrow(path: Path, opener: Open, limit: int, encodings: Counter[str]) -> Row
         raise BrokenFileError(str(error)) from error
 
 
+def _hub(path: Path, opener: Open, limit: int, encodings: Counter[str]) -> Rows:
+    """A dataset's split, whose spec the path is."""
+    try:
+        yield from enumerate(hub.rows(path.as_posix()), 1)
+    except (OSError, EOFError):
+        raise
+    except Exception as error:  # `datasets` raises its own kinds, the hub's and the network's
+        raise BrokenFileError(f"{type(error).__name__}: {error}") from error
+
+
 def _batches(batches: Iterator[pa.RecordBatch]) -> Rows:
     number = 0
     for batch in batches:
@@ -158,4 +169,5 @@ READERS: dict[str, Callable[[Path, Open, int, Counter[str]], Rows]] = {
     "tsv": _tsv,
     "parquet": _parquet,
     "arrow": _arrow,
+    "hub": _hub,
 }

@@ -197,6 +197,8 @@ def _workers(options: Options, found: FilesFound, make: Callable[[], Steps], her
         from penchant.runtime.cluster import Cluster
 
         return Cluster(make, options.cluster)
+    if any(source.kind == "hub" for source in found.sources):  # as large as it may be
+        return Processes(make, options.workers or cores(), here)
     size = sum(size_of(source.path) for source in found.sources)
     return Processes(make, min(options.workers or cores(), 1 + size // _WORTH_A_PROCESS), here)
 
