@@ -221,6 +221,7 @@ def test_three_bins_and_two_signals_each_have_tokens_of_their_own(data, tmp_path
         ({"threshold": ["median", -1]}, "do not rise: -1, -1"),
         ({"threshold": []}, "do not rise: none"),
         ({"signal": ["style", "style"]}, "name each signal once"),
+        ({"signal": []}, "name each signal once"),
         ({"signal": ["style", "style"], "threshold": [0.0, 0.0, 0.0]}, "3 thresholds for 2 signals"),
         ({"threshold": [-1.0, 0.0], "soft": True}, "soft is for good and bad"),
     ],

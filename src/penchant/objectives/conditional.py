@@ -94,7 +94,7 @@ def build(options: Options, context: Context) -> Any:
             raise OptionError(f"thresholds of {signal} that do not rise: {told or 'none'}", "give others")
         edges.append(tuple(found))
     bins = Bins(signals, tuple(edges))
-    if len(set(signals)) < len(signals) or len(bins.names) > _MOST:
+    if not signals or len(set(signals)) < len(signals) or len(bins.names) > _MOST:
         raise OptionError(f"{len(bins.names)} control tokens", f"name each signal once, and {_MOST} bins at most")
     if options.soft and len(bins.names) > 2:
         raise OptionError("soft is for good and bad of one signal", "leave it out, or give one threshold")
