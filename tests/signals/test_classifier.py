@@ -194,6 +194,23 @@ def test_an_encoder_is_fine_tuned_and_serves_as_a_signal(tmp_path, capsys):
         load(tmp_path / "out")
 
 
+def test_a_training_that_is_asked_to_stop_does(tmp_path):
+    from penchant.errors import Stopped
+    from penchant.stages.signal import EncoderOptions
+
+    data = written(tmp_path / "d.jsonl", 120)
+    folder = encoder_folder(
+        tmp_path / "bert", [json.loads(line)["text"] for line in Path(data).read_text().splitlines()]
+    )
+    steps = iter([0, 0, 15])
+    with pytest.raises(Stopped):
+        trained(
+            tmp_path, data, encoder=EncoderOptions(folder=folder, epochs=20, device="cpu"), stop=lambda: next(steps)
+        )
+    assert next(steps, None) is None
+    assert not (tmp_path / "out").exists()
+
+
 def test_what_is_no_encoder_is_refused(tmp_path):
     from penchant.commands._signal_train import encoder_options
     from penchant.errors import OptionError

@@ -138,7 +138,7 @@ def train(
         typer.Option(
             "--set",
             metavar="KEY=VALUE",
-            help="Of --encoder: epochs, batch_size, learning_rate, max_length, seed.",
+            help="Of --encoder: epochs, batch_size, learning_rate, max_length, seed, device.",
             show_default=False,
         ),
     ] = None,

@@ -6,7 +6,6 @@ layer, so that logits are states @ head.T + head_bias whatever it does before (B
 
 from __future__ import annotations
 
-import importlib
 import inspect
 import json
 from collections.abc import Mapping, Sequence
@@ -236,7 +235,8 @@ def kind_of(raw: Mapping[str, Any], folder: Path | None = None) -> str:
     from transformers.models.auto import modeling_auto as auto
 
     if raw.get("model_type") == RECURRENT:
-        importlib.import_module("penchant.models.recurrent")  # makes it known to transformers
+        import penchant.models.recurrent  # noqa: F401  # makes it known to transformers
+
         return "seq2seq"
     family, named = raw.get("model_type"), " ".join(raw.get("architectures") or [])
     fits = [

@@ -80,6 +80,7 @@ def load(folder: Path) -> Any:
     try:
         known = json.loads((folder / "classifier.json").read_text(encoding="utf-8"))
         if known.get("kind") == ENCODER:
+            # By name: signals load without torch, which this one alone needs.
             return importlib.import_module("penchant.models.encoder").load_classifier(folder, known)
         if known.get("kind") != _KIND:
             raise InputError(f"is no {_KIND}", mend, file=folder / "classifier.json")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -130,11 +130,12 @@ def go(
     also: Sequence[str],
     soft: bool,
     encoder: EncoderOptions | None = None,
+    stop: Callable[[], int] = lambda: 0,
 ) -> dict[str, Any]:
     """Train, write the folder, and say how good it is; `encoder`: fine-tune that instead of a linear model."""
     data, labels = read_texts(train, text, label, values, soft=soft)
     parts = _parts(data, labels, text, label, values, validation, test, soft)
-    model, chosen = _linear(parts, labels) if encoder is None else _encoder(encoder, parts, labels)
+    model, chosen = _linear(parts, labels) if encoder is None else _encoder(encoder, parts, labels, stop)
     about: dict[str, Any] = {
         "labels": labels,
         "trained_on": train,
@@ -181,11 +182,13 @@ def _linear(parts: Mapping[str, Texts], labels: Sequence[str]) -> tuple[Any, dic
     return model, {"strength": best, "validation_cross_entropy": told}
 
 
-def _encoder(options: EncoderOptions, parts: Mapping[str, Texts], labels: Sequence[str]) -> tuple[Any, dict[str, Any]]:
+def _encoder(
+    options: EncoderOptions, parts: Mapping[str, Texts], labels: Sequence[str], stop: Callable[[], int]
+) -> tuple[Any, dict[str, Any]]:
     """A fine-tuned encoder, and how it was."""
     from penchant.stages._encoder import fit_encoder
 
-    model, held = fit_encoder(options, labels, parts), parts["validation"]
+    model, held = fit_encoder(options, labels, parts, stop), parts["validation"]
     loss = cross_entropy(model.probabilities(held.texts), held.targets)
     model.temperature = temperature(model, held)
     return model, {"encoder": options.model_dump(), "validation_cross_entropy": round(loss, 5)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from penchant.machine import cores
 from penchant.models.encoder import Classifier, Encoder
 from penchant.models.heads import add_heads
 from penchant.objectives.classification import Classification
+from penchant.runtime.device import device_name
 from penchant.runtime.launch import Place
 from penchant.runtime.mesh import Mesh
 from penchant.runtime.precision import resolve_dtype
@@ -33,8 +34,8 @@ _ROWS = 16  # texts in one forward
 class _Best:
     """A recorder that keeps the best weights in memory: such a training takes minutes, and begins anew if stopped."""
 
-    def __init__(self, model: Encoder):
-        self.model, self.loss = model, float("inf")
+    def __init__(self, model: Encoder, stop: Callable[[], int]):
+        self.model, self.stop, self.loss = model, stop, float("inf")
         self.weights: dict[str, torch.Tensor] = {}
 
     def resume(self) -> None:
@@ -44,22 +45,25 @@ class _Best:
         return None
 
     def checkpoint(self, step: int, state: dict[str, Any], metrics: Mapping[str, float]) -> None:
-        if metrics["eval_loss"] < self.loss:
+        if metrics.get("eval_loss", self.loss) < self.loss:  # none where it was asked to stop in between
             self.loss = metrics["eval_loss"]
             self.weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
 
-    def stop(self) -> int:
-        return 0
 
-
-def fit_encoder(options: EncoderOptions, labels: Sequence[str], parts: Mapping[str, Texts]) -> Classifier:
+def fit_encoder(
+    options: EncoderOptions, labels: Sequence[str], parts: Mapping[str, Texts], stop: Callable[[], int]
+) -> Classifier:
     """The classifier of the step that is best on `parts["validation"]`; its temperature is 1.
+
+    Args:
+        stop: see `StageContext`.
 
     Raises:
         InputError: no model there.
+        Stopped: asked to stop.
     """
     torch.set_num_threads(cores())
-    device = "cpu"
+    device = device_name(options.device)
     model = Encoder.load(options.folder, options.max_length, resolve_dtype("auto", device), device)
     add_heads(model, {"class": len(labels)})
     ids, cut = model.ids(parts["train"].texts)
@@ -72,7 +76,7 @@ def fit_encoder(options: EncoderOptions, labels: Sequence[str], parts: Mapping[s
     steps = max(2, -(-len(items) * options.epochs // options.batch_size))
     mesh = Mesh(cores(), device, Place())
     source = Rows(model, items, options.batch_size, _ROWS, options.seed, mesh)
-    classifier, recorder = Classifier(model, labels, 1.0, {}), _Best(model)
+    classifier, recorder = Classifier(model, labels, 1.0, {}), _Best(model, stop)
 
     def evaluate(step: int) -> dict[str, float]:
         held = parts["validation"]

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from penchant.contracts import StageContext
+from penchant.runtime.names import DeviceName
 
 __all__ = ["INPUTS", "EncoderOptions", "Options", "run"]
 
@@ -22,6 +23,7 @@ class EncoderOptions(BaseModel, extra="forbid"):
     learning_rate: float = Field(2e-5, gt=0, allow_inf_nan=False)
     max_length: int = Field(128, ge=4, description="tokens of a text; the rest is cut off, and counted")
     seed: int = Field(0, ge=0)
+    device: DeviceName = "auto"
 
 
 class Options(BaseModel, extra="forbid"):
@@ -44,9 +46,22 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     Raises:
         InputError, DataRejected: a file or column is wrong, too many rows are bad, or there is one label alone.
         MissingExtra: scikit-learn is not installed.
+        Stopped: asked to stop while an encoder is trained, which begins anew.
     """
     from penchant.stages._classifier import go
 
     o = options
-    found = go(o.path, str(context.folder), o.text, o.label, o.values, o.validation, o.test, o.also, o.soft, o.encoder)
+    found = go(
+        o.path,
+        str(context.folder),
+        o.text,
+        o.label,
+        o.values,
+        o.validation,
+        o.test,
+        o.also,
+        o.soft,
+        o.encoder,
+        context.stop,
+    )
     return {"texts": found["texts"], "accuracy": found["test"]["accuracy"][0], "macro_f1": found["test"]["macro_f1"][0]}
