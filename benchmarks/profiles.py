@@ -14,22 +14,24 @@ does in real texts that neither the model nor the judges saw: what an asked attr
 from __future__ import annotations
 
 import argparse
-import gzip
 import json
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from penchant import api
-from penchant.data.deduplicate import PERMUTATIONS, digest, repeats, similarities, sketches
+from penchant.contracts import StageContext
 from penchant.data.split import position
+from penchant.data.store import read_documents
 from penchant.metrics.distinct import words
 from penchant.metrics.intervals import draws, percentiles
 from penchant.policy import Policy
 from penchant.runs.executor import execute
 from penchant.signals._linear import Linear, fit
+from penchant.stages import prepare
 from penchant.text.profile import Attribute, values_of
 
 SAMPLES, NEW = 200, 60
@@ -60,24 +62,16 @@ SETS = {
 }  # fmt: skip
 
 
-def rows_of(one: Set, data: Path) -> list[dict]:
-    """A set's rows, near duplicates of earlier ones left out; the text under `text`."""
-    with gzip.open(data / f"{one.file}.jsonl.gz", "rt", encoding="utf-8") as lines:
-        rows = [{**row, "text": row[one.text]} for row in map(json.loads, lines) if row[one.text]]
-    texts = [row["text"] for row in rows]
-    own = sketches(texts)
-    table = np.stack([np.frombuffer(x or bytes(4 * PERMUTATIONS), np.uint32) for x in own])
-
-    def compared(pairs: np.ndarray) -> Iterator[tuple[int, int, float]]:
-        for at in range(0, len(pairs), 256):
-            ids, which = np.unique(pairs[at : at + 256], return_inverse=True)
-            block = which.reshape(-1, 2)
-            for (i, j), s in zip(block.tolist(), similarities([texts[k] for k in ids], block), strict=True):
-                yield int(ids[i]), int(ids[j]), s
-
-    digests, worded = np.array([digest(text) for text in texts], "S16"), np.array([x is not None for x in own])
-    gone = {x.index for x in repeats(digests, worded, lambda ids, part: table[ids][:, part], compared, 0.8)}
-    return [row for k, row in enumerate(rows) if k not in gone]
+def rows_of(one: Set, data: Path, folder: Path) -> list[dict]:
+    """A set's rows as `prepare` leaves them, without near duplicates; the text under `text`."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    options = prepare.Options(
+        path=str(data / f"{one.file}.jsonl.gz"), text_column=one.text, segment="document", signals=[], splits="hash",
+        fractions=(1.0, 0.0, 0.0),
+    )  # fmt: skip
+    prepare.run(options, StageContext("whole", folder, {}, 0, 1, lambda: 0, print))
+    return [{**d.columns, "text": d.text} for d in read_documents(folder / "train.parquet")]
 
 
 def halves(rows: list[dict], one: Set) -> tuple[list[dict], list[dict]]:
@@ -208,7 +202,7 @@ def main() -> None:
         one, runs = SETS[which], a.runs / which
         one = Set(one.file, one.text, one.attributes, max(2, round(one.steps * a.steps_scale)), one.writer)
         runs.mkdir(parents=True, exist_ok=True)
-        rows = rows_of(one, a.data)
+        rows = rows_of(one, a.data, runs / "whole")
         mine, others = halves(rows, one)
         (runs / "texts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in mine), encoding="utf-8")
         run = execute(api.resolved(recipe(runs / "texts.jsonl", runs, one)))
