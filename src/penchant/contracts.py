@@ -230,6 +230,7 @@ class StageContext:
         stop: returns the number of a signal that asked to stop, or 0; long stages look at it between steps,
             save, and raise Stopped.
         note: shows one line to the person (stderr), and keeps it in the run's log.
+        feeds: role -> what is to fill it, where a stage only foretells (`plan`) and inputs may not be there yet.
     """
 
     name: str
@@ -239,6 +240,7 @@ class StageContext:
     threads: int
     stop: Callable[[], int]
     note: Callable[[str], None]
+    feeds: Mapping[str, Feed | Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

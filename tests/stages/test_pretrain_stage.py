@@ -11,6 +11,7 @@ from penchant.data.store import read_documents, write_documents
 from penchant.errors import InputError, OptionError, Stopped
 from penchant.policy import load
 from penchant.records import Document
+from penchant.runs.planning import plan
 from penchant.runs.recipe import load_recipe
 from penchant.stages import tune
 from penchant.stages.pretrain import Options, run
@@ -281,3 +282,13 @@ def test_objectives_by_score_train_and_go_on_with_the_same_bits(data, tmp_path, 
         assert heads[0].read_bytes() == heads[1].read_bytes()
     rows = [json.loads(line) for line in (tmp_path / "whole" / "metrics.jsonl").read_text().splitlines()]
     assert all(row["loss"] > 0 for row in rows)
+
+
+def test_a_plan_counts_the_vocabulary_that_the_tokenizer_is_to_have():
+    counts = {
+        size: plan(load_recipe("phf-pep8", [f"tokenizer.vocab_size={size}"], environment={}))["stages"]["mle"][
+            "parameters"
+        ]
+        for size in (2048, 4096)
+    }
+    assert counts[4096] - counts[2048] == 2048 * 128  # embeddings are tied

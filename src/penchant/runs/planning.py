@@ -10,6 +10,7 @@ from typing import Any
 from penchant.machine import cores
 from penchant.runs.choose import taken_folder
 from penchant.runs.recipe import Recipe
+from penchant.runs.refusal import feeds_of
 from penchant.runs.resolved import fingerprints, resolved_threads
 
 __all__ = ["FIGURES", "plan"]
@@ -50,7 +51,8 @@ def _figures(recipe: Recipe, name: str, folder: Path, threads: int, run: Any) ->
     from penchant.contracts import StageContext
 
     inputs = {r: run.stage(f) if f in recipe.stages else Path(f) for r, f in stage.inputs.items()}
-    context = StageContext(name, folder, inputs, recipe.seed, threads, lambda: 0, lambda text: None)
+    feeds = feeds_of(stage, recipe.stages)
+    context = StageContext(name, folder, inputs, recipe.seed, threads, lambda: 0, lambda text: None, feeds)
     found: Mapping[str, Any] = foretell(stage.options, context)
     return {key: found[key] for key in FIGURES if key in found}
 

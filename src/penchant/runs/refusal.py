@@ -13,7 +13,7 @@ from penchant.options import Given, behind, nearest, shortened
 if TYPE_CHECKING:
     from penchant.runs.recipe import Stage
 
-__all__ = ["refuse"]
+__all__ = ["feeds_of", "refuse"]
 
 
 def refuse(stages: Mapping[str, Stage], givens: Mapping[str, Sequence[Given]], place: str) -> None:
@@ -39,17 +39,17 @@ def refuse(stages: Mapping[str, Stage], givens: Mapping[str, Sequence[Given]], p
                 mend = nearest(role, roles)
                 raise _wrong(f"stage {name!r} takes no input {role!r}", mend, ("inputs", role), givens[name], place)
         check = getattr(stage.module, "check", None)
-        for complaint in check(stage.options, _feeds(stage, stages)) if check else ():
+        for complaint in check(stage.options, feeds_of(stage, stages)) if check else ():
             raise _refused(stage, complaint, givens[name], place)
 
 
-def _feeds(stage: Stage, stages: Mapping[str, Stage]) -> dict[str, Feed | Path]:
+def feeds_of(stage: Stage, stages: Mapping[str, Stage]) -> dict[str, Feed | Path]:
     """What fills each of a stage's inputs."""
 
     def feed(feeder: str) -> Feed | Path:
         if feeder not in stages:
             return Path(feeder)
-        return Feed(stages[feeder].kind, stages[feeder].options, _feeds(stages[feeder], stages))
+        return Feed(stages[feeder].kind, stages[feeder].options, feeds_of(stages[feeder], stages))
 
     return {role: feed(feeder) for role, feeder in stage.inputs.items()}
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field, field_validator
 
-from penchant.contracts import StageContext
+from penchant.contracts import Feed, StageContext
 from penchant.errors import InputError, PenchantError
 from penchant.models.config import DecoderConfig
 from penchant.models.footprint import footprint
@@ -120,7 +120,8 @@ def inputs(options: Options, given: Container[str] = ()) -> tuple[str, ...]:
 
 def plan(options: Options, context: StageContext) -> dict[str, Any]:
     """What a run would take: parameters, tokens, memory and disk in bytes, seconds expected."""
-    vocabulary = 2048
+    cut = context.feeds.get("tokenizer")
+    vocabulary = cut.options.vocab_size if isinstance(cut, Feed) and cut.kind == "tokenizer" else 2048
     begun = context.inputs.get("base")
     config = None if begun is None else _known_config(begun)
     config = config or DecoderConfig(vocab_size=vocabulary, **options.model.model_dump())
