@@ -20,6 +20,14 @@ def child(monkeypatch: pytest.MonkeyPatch) -> io.StringIO:
     return events
 
 
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time, to be set."""
+    found = [0.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: found[0])
+    return found
+
+
 def test_progress_and_notes_of_a_child_are_events(child: io.StringIO) -> None:
     console.report_progress(1, 10, loss=0.5, tokens_per_second=float("nan"))
     console.report_progress(2, 10, loss=0.4)  # too soon
@@ -79,11 +87,7 @@ def test_plain_where_nothing_should_move(monkeypatch: pytest.MonkeyPatch) -> Non
             assert console.plain(Terminal())
 
 
-def test_the_board_says_a_line_now_and_then(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+def test_the_board_says_a_line_now_and_then(now: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     with console.Board() as board:
         board.start("mle")
         for step in range(1, 41):
@@ -97,11 +101,7 @@ def test_the_board_says_a_line_now_and_then(
     ]
 
 
-def test_the_time_left_begins_anew_with_the_next_count(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    now = [0.0]
-    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+def test_the_time_left_begins_anew_with_the_next_count(now: list[float], capsys: pytest.CaptureFixture[str]) -> None:
     with console.Board() as board:
         board.start("prepare")
         for step in (0, 50, 99, 0, 10):
