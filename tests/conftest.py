@@ -68,3 +68,17 @@ def start() -> Start:
         )
 
     return begin
+
+
+@pytest.fixture
+def tiny() -> Callable[..., Any]:
+    """A small random decoder of any shape."""
+    from penchant.models.config import DecoderConfig
+    from penchant.models.decoder import Decoder
+
+    def make(seed: int = 1, **changes: Any) -> Decoder:
+        sizes = {"vocab_size": 40, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2}
+        config = DecoderConfig(**(sizes | {"num_key_value_heads": 2, "initializer_range": 0.2} | changes))
+        return Decoder(config).initialise(seed)
+
+    return make

@@ -114,6 +114,43 @@ def test_tune_with_a_function_as_reward(folders, tmp_path):
     assert not torch.equal(before, after)
 
 
+def test_updates_from_what_sampling_computed_are_those_of_a_forward_and_resume_to_the_bit(folders, tmp_path):
+    settings = {"steps": 4, "batch_size": 8, "num_generations": 4, "max_completion_length": 12, "eval_prompts": 2,
+                "prompt_tokens": 40, "max_clipped_ratio": 1.0, "save_steps": 1, "dtype": "float32", "threads": 1,
+                "rewards": lambda prompts, completions, **_: [float(t.count("e")) for t in completions]}  # fmt: skip
+
+    def run(name, **changes):
+        tune(folders / "model", folders, run_dir=tmp_path / name, **(settings | changes))
+        lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
+        return load(tmp_path / name / "model").model.state_dict(), [json.loads(line) for line in lines]
+
+    anew, rows = run("anew", reuse_activations=False)
+    kept, found = run("kept", reuse_activations=True)
+    assert all("logprob_difference" in row and "kept_activations_mb" not in row for row in rows)
+    assert ["logprob_difference" in row for row in found] == [True, False, False, False]  # measured in one of eight
+    assert all(row["kept_activations_mb"] > 0 for row in found[1:])
+    assert all(abs(a["loss"] - b["loss"]) < 1e-5 for a, b in zip(rows, found, strict=True))
+    assert all((anew[name] - kept[name]).abs().max() < 1e-4 for name in anew)
+
+    class Counted:
+        """A reward that is no function, and that ends the run after so many calls."""
+
+        left = 2
+
+        def __call__(self, prompts, completions, **_):
+            Counted.left -= 1
+            if Counted.left < 0:
+                raise ValueError("enough")
+            return settings["rewards"](prompts, completions)
+
+    with pytest.raises(PenchantError, match="enough"):
+        run("cut", reuse_activations=True, rewards=Counted())
+    Counted.left = 99
+    again, rows = run("cut", reuse_activations=True, rewards=Counted())
+    assert [row["step"] for row in rows] == [1, 2, 3, 4]
+    assert all(torch.equal(kept[name], again[name]) for name in kept)
+
+
 def test_a_sampler_that_disagrees_with_the_trainer_stops_the_run(folders, tmp_path, monkeypatch):
     def wrong(*given, finished, **options):
         def told(number, s):

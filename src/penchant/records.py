@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -136,6 +136,8 @@ class Batch:
         banned: token ids that the policy cannot choose (left out of its softmax).
         prefix: int64 [S], the sequence that each one continues (a prompt shared by its group), -1 for none; empty
             where no sequence has one.
+        products: a linear layer's number -> what it gave for the T tokens when the policy was sampled, where that was
+            kept and holds for the model as it is (`models/replay`); None elsewhere.
         role: uint8 [T], 0 where a token is of its sequence's source and 1 where it is of its target, which follows the
             source; empty where sequences have no such parts (all but sequence-to-sequence models).
     """
@@ -151,3 +153,4 @@ class Batch:
     banned: tuple[int, ...] = ()
     prefix: np.ndarray = field(default_factory=lambda: np.zeros(0, np.int64))
     role: np.ndarray = field(default_factory=lambda: np.zeros(0, np.uint8))
+    products: Callable[[int], Any] | None = None

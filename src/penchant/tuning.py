@@ -31,8 +31,8 @@ def _identity(chosen: Any, model: Path, data: Path, seed: int, threads: int) -> 
         if not callable(value):
             return value
         try:
-            return inspect.getsource(value)
-        except (OSError, TypeError):  # typed at a prompt, or a callable object
+            return inspect.getsource(value if inspect.isroutine(value) else type(value))
+        except (OSError, TypeError):  # typed at a prompt
             return repr(value)
 
     options = chosen.model_dump()
@@ -102,7 +102,11 @@ def tune(
 
     given = [rewards] if isinstance(rewards, str | dict) or callable(rewards) else list(rewards)
     entries = [
-        {"name": r} if isinstance(r, str) else r if isinstance(r, dict) else {"name": r.__name__, "call": r}
+        {"name": r}
+        if isinstance(r, str)
+        else r
+        if isinstance(r, dict)
+        else {"name": getattr(r, "__name__", type(r).__name__), "call": r}
         for r in given
     ]
     try:

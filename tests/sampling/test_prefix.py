@@ -15,7 +15,7 @@ def test_a_conversation_goes_on_without_running_its_beginning_again(tiny, window
     model = Frozen(tiny(**kind))
     fed = []
     states = model.states
-    model.states = lambda inputs, mix, only=None: (fed.append(len(inputs)), states(inputs, mix, only))[1]
+    model.states = lambda inputs, *rest: (fed.append(len(inputs)), states(inputs, *rest))[1]
     prompts = [[1, 2, 3, 4, 5, 6, 7, 8], [9, 10]]
     first = generate(model, prompts, max_new_tokens=40, seed=1, keep=True)
     assert all(len(s.prefix.ids) == len(p) + 39 for s, p in zip(first, prompts, strict=True))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from penchant.batches.spread import cut
 from penchant.data.pack import completion_batch
+from penchant.models.replay import Tape
 from penchant.records import Batch, Completion, Prompt
 from penchant.text.offsets import stretches
 from penchant.text.tokenizer import Tokenizer
@@ -59,6 +60,7 @@ def pack(
     banned: tuple[int, ...],
     whole_groups: bool = False,
     pairs: bool = False,
+    tape: Tape | None = None,
 ) -> list[Batch]:
     """Micro-batches whose labels are the tokens that earn credit; `unit` counts a batch's completions.
 
@@ -67,6 +69,7 @@ def pack(
         lanes: batches that are worked on at once.
         shared, start: see `data/pack.completion_batch`.
         pairs: each group has two completions that are not left out, a better one (advantage 1) and a worse one (-1).
+        tape: what sampling kept of these completions, by their numbers; batches get `products`.
         whole_groups: never cut through a group; columns get `group`, its number, by label.
     """
     prompts, completions, earns = rollout.prompts, rollout.completions, rollout.earns
@@ -97,16 +100,23 @@ def pack(
         ]
     else:
         parts = cut(chosen, micro, lanes)
-    return [
-        completion_batch(
-            [prompts[i].ids for i in part],
+
+    def batch(part: Sequence[int]) -> Batch:
+        heads, keep = [prompts[i].ids for i in part], [earns[i] for i in part]
+        made = completion_batch(
+            heads,
             [completions[i].ids for i in part],
-            [earns[i] for i in part],
+            keep,
             {name: [np.asarray(values[i], np.float32) for i in part] for name, values in columns.items()},
             shared=shared,
             start=start,
             temperature=temperature,
             banned=banned,
         )
-        for part in parts
-    ]
+        if tape is None:
+            return made
+        # Where each token stands on the tape, laid out as the tokens are; a completion's last one is no input.
+        places = [tuple(tape.prompts[ids]) for ids in heads], [(*tape.texts[i], -1) for i in part]
+        return replace(made, products=tape.at(completion_batch(*places, keep, {}, shared=shared).inputs))
+
+    return [batch(part) for part in parts]

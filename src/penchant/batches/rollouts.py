@@ -27,11 +27,14 @@ from penchant.environments.text import Granularity
 from penchant.errors import DataRejected
 from penchant.models.decoder import Decoder
 from penchant.models.names import decoder_start
+from penchant.models.replay import Tape, replays
 from penchant.records import Batch, Completion, Prompt
 from penchant.runtime.mesh import Mesh
 from penchant.text.tokenizer import Tokenizer
 
 __all__ = ["Rollouts", "Sampling"]
+
+MEASURED = 8  # of so many updates one computes all anew, and tells how far sampler and trainer are apart
 
 
 class Rollouts:
@@ -53,6 +56,8 @@ class Rollouts:
         independent: name and reward that are logged beside, and never optimised.
         granularity: what one action is where credit is given a token at a time.
         show: is handed the first rollout, before anything is learned from it.
+        replay: updates go on from what sampling computed (`models/replay`), where one update is made of a rollout; but
+            every eighth, which measures how far sampler and trainer are apart.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class Rollouts:
         independent: tuple[str, Reward] | None = None,
         granularity: Granularity = "token",
         show: Callable[[Experience], object] = lambda found: None,
+        replay: bool = False,
     ):
         self.model, self.reference, self.tokenizer, self.task = model, reference, tokenizer, task
         self.prompts, self.rewards, self.algorithm, self.sampling = prompts, rewards, algorithm, sampling
@@ -94,6 +100,11 @@ class Rollouts:
         self.at = (0, 0)
         self.dead = 0
         self.sampled_tokens = 0  # chosen ones, so far
+        self.tape: Tape | None = None
+        once = self.reuse.updates == 1 and algorithm.credit is None and not algorithm.dynamic_sampling
+        alone = self.mesh.place.ranks == 1 and isinstance(sampling, Sampling)
+        if replay and once and alone and replays(model):
+            self.tape = Tape()
         self.independent, self.granularity, self.show = independent, granularity, show
         self.watch = None if independent is None else Watch(independent[0], self.note)
 
@@ -125,7 +136,10 @@ class Rollouts:
     def _rollout(self, model: Decoder, step: int) -> tuple[list[Batch], dict[str, float]]:
         """The micro-batches of all processes."""
         model.eval()
-        found, stats = self._live(model, step)
+        tape = self.tape if step % MEASURED else None
+        found, stats = self._live(model, step, tape)
+        if tape is not None:
+            stats["kept_activations_mb"] = tape.bytes / 1e6
         stats = statistics(found, self.samples) | {"sampled_tokens": float(self.sampled_tokens)} | stats
         stats |= self.beside(found.prompts, found.completions)
         if self.independent is not None and self.watch is not None:
@@ -153,15 +167,16 @@ class Rollouts:
             banned=self.sampling.ban,
             whole_groups=getattr(self.algorithm.objective, "unit", "token") == "group",
             pairs=self.algorithm.pairs,
+            tape=tape,
         )
         return batches, stats
 
-    def _live(self, model: Decoder, step: int) -> tuple[Experience, dict[str, float]]:
+    def _live(self, model: Decoder, step: int, tape: Tape | None) -> tuple[Experience, dict[str, float]]:
         """A rollout; where the algorithm samples dynamically, groups whose rewards are all the same are replaced by
         those of other prompts as long as there are rounds left (Yu et al. 2025, section 3.2).
         """
         rounds = 1 + self.algorithm.dynamic_sampling
-        found, stats = self._sampled(model, step * rounds)
+        found, stats = self._sampled(model, step * rounds, tape)
         made = 1
         while made < rounds and not (live := differs(found.scored.reward, self.samples)).all():
             more, other = self._sampled(model, step * rounds + made)
@@ -174,13 +189,16 @@ class Rollouts:
             stats["sampling_rounds"] = float(made)
         return found, stats
 
-    def _sampled(self, model: Decoder, number: int) -> tuple[Experience, dict[str, float]]:
+    def _sampled(self, model: Decoder, number: int, tape: Tape | None = None) -> tuple[Experience, dict[str, float]]:
         """Groups of new prompts, judged; `number` counts rounds of sampling."""
         begin = time.perf_counter()
         stream = self.prompts.start(*self.at)
         prompts = [p for p in (next(stream) for _ in range(self.groups)) for _ in range(self.samples)]
         self.at = (self.prompts.epoch, self.prompts.place)
-        completions = self.complete(model, prompts, self.seed, number * len(prompts), self._ahead(prompts))
+        if tape is not None:
+            most = len(prompts) * self.sampling.max_new_tokens
+            tape.clear(most + sum(len(ids) for ids in {prompt.ids for prompt in prompts}))
+        completions = self.complete(model, prompts, self.seed, number * len(prompts), self._ahead(prompts), tape)
         self.sampled_tokens += sum(int((~c.forced).sum()) for c in completions)
         judging = time.perf_counter()
         scored, credits = scored_by_first(self.mesh, lambda: self._judge(prompts, completions))
@@ -231,12 +249,13 @@ class Rollouts:
         seed: int,
         first: int,
         tell: Callable[[int, Completion], None] | None = None,
+        tape: Tape | None = None,
     ) -> list[Completion]:
         """One completion a prompt, over all processes; `model` is whole."""
 
         def sample(part: Sequence[Prompt], number: int) -> list[Completion]:
-            if isinstance(self.sampling, Sampling) and tell is not None:
-                return self.sampling.complete(model, self.tokenizer, part, seed, first + number, tell)
+            if isinstance(self.sampling, Sampling):
+                return self.sampling.complete(model, self.tokenizer, part, seed, first + number, tell, tape)
             return self.sampling.complete(model, self.tokenizer, part, seed, first + number)
 
         group = self.samples if len(prompts) % self.samples == 0 else 1

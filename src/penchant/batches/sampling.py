@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from penchant.models.decoder import Decoder
+from penchant.models.replay import Tape
 from penchant.records import Completion, Prompt
 from penchant.sampling.engine import Sampled, generate
 from penchant.text.tokenizer import Tokenizer
@@ -31,8 +32,11 @@ class Sampling:
         seed: int,
         first: int,
         tell: Callable[[int, Completion], None] | None = None,
+        tape: Tape | None = None,
     ) -> list[Completion]:
-        """One completion a prompt; `tell` is called with each as soon as it is there, while others are sampled."""
+        """One completion a prompt; `tell` is called with each as soon as it is there, while others are sampled; `tape`
+        keeps what the policy's linear layers gave.
+        """
         made: list[Completion | None] = [None] * len(prompts)
 
         def finished(number: int, s: Sampled) -> None:
@@ -51,5 +55,6 @@ class Sampling:
             seed=seed,
             first=first,
             finished=finished,
+            tape=tape,
         )
         return [completion for completion in made if completion is not None]

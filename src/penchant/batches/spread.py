@@ -85,7 +85,8 @@ def with_column(
 
     def one(model: Any, batch: Batch) -> np.ndarray:
         with torch.no_grad():
-            return quantities(model, batch, (quantity,))[quantity].cpu().numpy()
+            anew = dataclasses.replace(batch, products=None)  # what sampling kept is the policy's alone
+            return quantities(model, anew, (quantity,))[quantity].cpu().numpy()
 
     costs = [cost(batch) for batch in batches]
     mine = mesh.share(list(range(len(batches))), lambda i: costs[i]) if share else list(range(len(batches)))

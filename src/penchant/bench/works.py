@@ -190,6 +190,7 @@ def grpo(bench: Bench) -> tuple[list[float], int]:
             seed=0,
             folder=Path(folder),
             max_clipped_ratio=1.0,
+            replay=True,
         )
         return _train(bench, source, algorithm.objective), PROMPTS * GROUP * NEW
 

@@ -58,4 +58,5 @@ def _part(batch: Batch, chosen: np.ndarray) -> Batch:
         columns={name: values[chosen] for name, values in batch.columns.items()},
         prefix=np.where(prefix >= 0, place[prefix], -1) if len(prefix) else prefix,
         role=batch.role[tokens] if len(batch.role) else batch.role,
+        products=None,
     )

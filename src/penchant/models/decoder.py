@@ -19,10 +19,13 @@ from penchant.models.buckets import buckets
 from penchant.models.config import DecoderConfig
 from penchant.models.rope import Rope
 
-__all__ = ["Attend", "Decoder"]
+__all__ = ["Attend", "Decoder", "Given"]
 
 Attend = Callable[[int, Tensor, Tensor, Tensor], Tensor]  # (layer, q [T,H,D], k [T,G,D], v [T,G,D]) -> [T, H*D]
 Mix = Callable[[int, Tensor], Tensor]  # (layer, queries, keys and values before RoPE [T, (H+2G)*D]) -> [T, H*D]
+
+# A linear layer's number (four a layer: queries keys and values, output, gate and up, down) -> what it gives.
+Given = Callable[[int], Tensor]
 
 
 class Norm(nn.Module):
@@ -51,12 +54,18 @@ class Together(nn.Module):
         bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
         return torch.cat([part.weight for part in parts]), bias
 
-    def project(self, x: Tensor) -> Tensor:
-        """What the layers give for x [T, hidden], side by side."""
+    def project(self, x: Tensor, out: Tensor | None = None) -> Tensor:
+        """What the layers give for x [T, hidden], side by side; `out` is that, where it is known."""
         matrix = self.held or self.stacked()
+        if out is not None and matrix is not None:
+            return functions.given_linear(x, *matrix, out)
         if matrix is None:
             return torch.cat([getattr(self, name)(x) for name in self.names], dim=-1)
         return F.linear(x, *matrix)
+
+
+def _linear(layer: Any, x: Tensor, out: Tensor | None) -> Tensor:
+    return layer(x) if out is None else functions.given_linear(x, layer.weight, layer.bias, out)
 
 
 class Attention(Together):
@@ -75,13 +84,13 @@ class Attention(Together):
         self.k_norm = Norm(c.head_dim, c.rms_norm_eps) if c.qk_norm else None
         self.widths, self.width = (inner, group, group), c.head_dim
 
-    def forward(self, x: Tensor, layer: int, mix: Mix) -> Tensor:
-        qkv = self.project(x)
+    def forward(self, x: Tensor, layer: int, mix: Mix, given: Given | None = None) -> Tensor:
+        qkv = self.project(x, None if given is None else given(4 * layer))
         if self.q_norm is not None and self.k_norm is not None:
             q, k, v = qkv.split(self.widths, dim=-1)
             q, k = (norm(part.reshape(-1, self.width))[1] for norm, part in ((self.q_norm, q), (self.k_norm, k)))
             qkv = torch.cat([q.view(len(x), -1), k.view(len(x), -1), v], dim=-1)
-        return self.o_proj(mix(layer, qkv))
+        return _linear(self.o_proj, mix(layer, qkv), None if given is None else given(4 * layer + 1))
 
 
 class FeedForward(Together):
@@ -95,8 +104,9 @@ class FeedForward(Together):
         self.up_proj = nn.Linear(c.hidden_size, c.intermediate_size, bias=c.mlp_bias)
         self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=c.mlp_bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(functions.swiglu(self.project(x)))
+    def forward(self, x: Tensor, layer: int, given: Given | None = None) -> Tensor:
+        both = functions.swiglu(self.project(x, None if given is None else given(4 * layer + 2)))
+        return _linear(self.down_proj, both, None if given is None else given(4 * layer + 3))
 
 
 class Block(nn.Module):
@@ -108,11 +118,13 @@ class Block(nn.Module):
         self.input_layernorm = Norm(c.hidden_size, c.rms_norm_eps)
         self.post_attention_layernorm = Norm(c.hidden_size, c.rms_norm_eps)
 
-    def forward(self, x: Tensor, add: Tensor | None, layer: int, mix: Mix) -> tuple[Tensor, Tensor]:
+    def forward(
+        self, x: Tensor, add: Tensor | None, layer: int, mix: Mix, given: Given | None = None
+    ) -> tuple[Tensor, Tensor]:
         """The residual stream [T, hidden], and what is still to be added to it."""
         x, normed = self.input_layernorm(x, add)
-        x, normed = self.post_attention_layernorm(x, self.self_attn(normed, layer, mix))
-        return x, self.mlp(normed)
+        x, normed = self.post_attention_layernorm(x, self.self_attn(normed, layer, mix, given))
+        return x, self.mlp(normed, layer, given)
 
 
 class Trunk(nn.Module):
@@ -164,11 +176,11 @@ class Decoder(nn.Module):
         """Where the weights are."""
         return self.model.embed_tokens.weight.device
 
-    def states(self, inputs: Tensor, mix: Mix) -> Tensor:
-        """Hidden states [T, hidden] of flat token ids [T]."""
+    def states(self, inputs: Tensor, mix: Mix, given: Given | None = None) -> Tensor:
+        """Hidden states [T, hidden] of flat token ids [T]; `given`: what the linear layers give, where it is known."""
         x, add = self.model.embed_tokens(inputs), None
         for number, layer in enumerate(self.model.layers):
-            x, add = layer(x, add, number, mix)
+            x, add = layer(x, add, number, mix, given)
         return self.model.norm(x, add)[1]
 
     def hidden(self, inputs: Tensor, positions: Tensor, attend: Attend) -> Tensor:
@@ -185,11 +197,19 @@ class Decoder(nn.Module):
 
         return self.states(inputs, mix)
 
-    def forward(self, inputs: Tensor, positions: Tensor, lengths: Tensor, prefix: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        inputs: Tensor,
+        positions: Tensor,
+        lengths: Tensor,
+        prefix: Tensor | None = None,
+        given: Given | None = None,
+    ) -> Tensor:
         """Hidden states of whole sequences: inputs, positions [T], lengths [S] -> [T, hidden].
 
         Args:
             prefix: int64 [S], the sequence that each one continues (a shared prompt), -1 for none.
+            given: on a CPU, what the linear layers give, where it is known (`models/replay`).
         """
         c = self.config
         if flash.usable(inputs.device, self.dtype, c.head_dim):
@@ -211,6 +231,7 @@ class Decoder(nn.Module):
             lambda layer, qkv: functions.attention(
                 qkv, angles, unfolded, c.num_key_value_heads, c.head_dim, self.window(layer) or 0
             ),
+            given,
         )
 
     def window(self, layer: int) -> int | None:

@@ -146,11 +146,14 @@ class Frozen:
         parts = [part.mark for x in self.layers for part in (x.qkv, x.out, x.gate_up, x.down)]
         return tuple(torch.stack([*parts, self.head.mark]).tolist())
 
-    def states(self, inputs: Tensor, mix: Mix, only: Tensor | None = None) -> Tensor:
+    def states(
+        self, inputs: Tensor, mix: Mix, only: Tensor | None = None, products: list[Tensor] | None = None
+    ) -> Tensor:
         """Hidden states of flat token ids [T], as `Decoder.states`.
 
         Args:
             only: int64 [N], tokens whose states are wanted; the others leave the last layer early.
+            products: is given what each linear layer gave, in the order of `decoder.Given` (not with `only`).
 
         Returns:
             [T, hidden], or [N, hidden].
@@ -158,14 +161,16 @@ class Frozen:
         x, add = F.embedding(inputs, self.embedding), None
         for number, layer in enumerate(self.layers):
             x, normed, _ = kernels.norm(x, add, layer.before, self.eps)
-            qkv = layer.qkv(normed)
+            qkv = projected = layer.qkv(normed)
             if layer.norms is not None:
                 qkv = self._norm_heads(qkv, *layer.norms)
             mixed = mix(number, qkv)
             if only is not None and number == len(self.layers) - 1:
                 x, mixed = x[only], mixed[only]
-            x, normed, _ = kernels.norm(x, layer.out(mixed), layer.between, self.eps)
-            add = layer.down(kernels.swiglu(layer.gate_up(normed)))
+            x, normed, _ = kernels.norm(x, out := layer.out(mixed), layer.between, self.eps)
+            add = layer.down(kernels.swiglu(both := layer.gate_up(normed)))
+            if products is not None:
+                products += [projected, out, both, add]
         return kernels.norm(x, add, self.last, self.eps)[1]
 
     def _norm_heads(self, qkv: Tensor, q_gain: Tensor, k_gain: Tensor) -> Tensor:

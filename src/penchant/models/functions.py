@@ -16,7 +16,7 @@ from torch import Tensor
 from penchant.models import kernels
 from penchant.models.buckets import Bucket
 
-__all__ = ["add_norm", "attention", "swiglu"]
+__all__ = ["add_norm", "attention", "given_linear", "swiglu"]
 
 KEEP = 256  # rows up to so many tokens keep their attention weights for the backward; longer ones make them again
 
@@ -60,6 +60,26 @@ class _SwiGLU(torch.autograd.Function):
 def swiglu(both: Tensor) -> Tensor:
     """silu(gate) * up of [T, 2 * width], gate and up side by side (Shazeer 2020)."""
     return _SwiGLU.apply(both)
+
+
+class _GivenLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return out.view_as(out)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> Any:
+        x, weight = ctx.saved_tensors
+        d = grads[0].contiguous()
+        needs = ctx.needs_input_grad
+        d_bias = d.sum(0, dtype=torch.float32).to(d.dtype) if needs[2] else None
+        return d @ weight if needs[0] else None, d.T @ x if needs[1] else None, d_bias, None
+
+
+def given_linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
+    """`out`, which is known to be x W' + b, with that product's gradients."""
+    return _GivenLinear.apply(x, weight, bias, out)
 
 
 def _blocks(bucket: Bucket, group: int, groups: int, window: int) -> Iterator[tuple[slice, slice, kernels.Seen]]:

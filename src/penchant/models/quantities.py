@@ -143,7 +143,7 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
             then costs one matrix product less (and is right also where that turns out not to hold).
     """
     t = tensors(batch, model.device)
-    states = _states(model, t)
+    states = _states(model, t, batch.products)
     found = {name: head_output(model, head, states) for name, head in HEADS.items() if name in names}
     found |= _action_values(model, states, t["labels"], names)
     if "action_values" in names:
@@ -159,9 +159,11 @@ def quantities(model: Decoder, batch: Batch, names: Sequence[str], uniform: bool
     return {name: found[name] for name in names}
 
 
-def _states(model: Any, t: Mapping[str, Tensor]) -> Tensor:
+def _states(model: Any, t: Mapping[str, Tensor], products: Any = None) -> Tensor:
     """The hidden states [N, hidden] that answer the labels."""
     more = {name: t[name] for name in ("prefix", "role") if len(t[name])}
+    if products is not None:
+        more["given"] = products
     found: Tensor = model(t["inputs"], t["positions"], t["lengths"], **more).index_select(0, t["at"])
     return found
 

@@ -68,7 +68,10 @@ class MinimumRisk:
             risk = risk - (scores[own].softmax(0) * rewards[own]).sum()
         gap = (logp.detach() - t["columns.rollout_logprobs"]).abs().sum()
         entropy = float(quantities["entropy"].detach().sum())
-        terms = {"risk": Term(risk, n, {"entropy": (entropy, n), "logprob_difference": (float(gap), n)})}
+        stats = {"entropy": (entropy, n)}
+        if batch.products is None:  # else the trainer's numbers are the sampler's own
+            stats["logprob_difference"] = (float(gap), n)
+        terms = {"risk": Term(risk, n, stats)}
         if self.beta:
             kl = divergence(logp, t["columns.reference_logprobs"]).sum()
             terms["kl"] = Term(kl, n, {"kl": (float(kl.detach()), n)})

@@ -107,8 +107,9 @@ class PolicyGradient:
         stats = {
             "entropy": (float(entropy.detach().sum()), n),
             "clip_ratio": (float(outside), n),
-            "logprob_difference": (float(gap.abs().sum()), n),
         }
+        if batch.products is None:  # else the trainer's numbers are the sampler's own
+            stats["logprob_difference"] = (float(gap.abs().sum()), n)
         if self.options.importance_sampling_cap is not None:
             correction = gap.exp().clamp(max=self.options.importance_sampling_cap)
             gain = gain * correction

@@ -52,6 +52,7 @@ class Prompts:
         tails: what is still to be run of each, not empty.
         prior: keys and values of what stands before, for a single prompt: a prefix, and how many of its tokens.
         whole: the states of all tokens are wanted.
+        products: is given what each linear layer gave for all tokens.
 
     Attributes:
         keys, values: a layer each, [prompts, groups, places, width]; 0 where a prompt is shorter.
@@ -66,6 +67,7 @@ class Prompts:
         tails: Sequence[Sequence[int]],
         prior: tuple[Prefix, int] | None = None,
         whole: bool = False,
+        products: list[Tensor] | None = None,
     ):
         self.model, self.prior = model, prior
         self.start = prior[1] if prior else 0
@@ -83,7 +85,8 @@ class Prompts:
         self._angles = model.angles((self.start + steps).to(device))
         ids = torch.tensor([i for tail in tails for i in tail]).to(device)
         self.ends = torch.tensor(lengths).cumsum(0).to(device) - 1
-        found = model.states(ids, self._mix, None if whole else self.ends)
+        whole = whole or products is not None
+        found = model.states(ids, self._mix, None if whole else self.ends, products)
         self.states = found if whole else None
         self.last = found[self.ends] if whole else found
 

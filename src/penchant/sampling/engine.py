@@ -20,6 +20,7 @@ from penchant.errors import InputError
 from penchant.models.decoder import Decoder
 from penchant.models.frozen import Frozen
 from penchant.models.hugging_face import Foreign
+from penchant.models.replay import Tape
 from penchant.runtime.device import set_threads
 from penchant.sampling import unfolded
 from penchant.sampling.board import Face
@@ -50,6 +51,7 @@ def generate(
     listen: Listen | None = None,
     progress: Callable[[int, int], None] | None = None,
     finished: Callable[[int, Sampled], None] | None = None,
+    tape: Tape | None = None,
     **changes: Any,
 ) -> list[Sampled]:
     """Sample a completion of each prompt (token ids).
@@ -68,6 +70,8 @@ def generate(
             and no two calls at once.
         progress: called with requests done and wanted.
         finished: called with (request, result) as soon as there is one, no two calls at once.
+        tape: keeps what the linear layers gave, for an update to go on from (`models/replay`); our own decoder on a
+            CPU, without prefixes.
 
     Raises:
         InputError: an option is out of range, a prompt is empty or does not fit the context with its completion, or a
@@ -90,11 +94,13 @@ def generate(
         unfolded.run(model, requests, how, count, face)
         return results.all()
     frozen = model if isinstance(model, Frozen) else Frozen(model)
+    if tape is not None and (prefixes or frozen.device.type != "cpu"):
+        raise InputError("a tape is kept on a CPU, and without prefixes", "leave tape= out")
     stamp = frozen.stamp() if keep or prefixes else None
     parts = _split(_groups(requests, prefixes, stamp, how), _lane_count(frozen, count))
     rows = [min(-(-count // len(parts)), sum(len(g.requests) for g in part)) for part in parts]
     kept = stamp if keep else None
-    _run([Lane(frozen, part, how, n, face, kept) for part, n in zip(parts, rows, strict=True)], stop)
+    _run([Lane(frozen, part, how, n, face, kept, tape) for part, n in zip(parts, rows, strict=True)], stop)
     return results.all()
 
 

@@ -35,6 +35,6 @@ class Step:
             self._captured = Captured(self.states, last, place)
         return self._captured(last, place)
 
-    def states(self, last: Tensor, place: Tensor) -> Tensor:
-        """The same, kernel by kernel."""
-        return self.model.states(last, self.cache.mix(place))
+    def states(self, last: Tensor, place: Tensor, products: list[Tensor] | None = None) -> Tensor:
+        """The same, kernel by kernel; `products` is given what each linear layer gave."""
+        return self.model.states(last, self.cache.mix(place), None, products)

@@ -11,9 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from penchant.models import kernels
 from penchant.models.frozen import Frozen
+from penchant.models.replay import Tape
 from penchant.runtime.cards import on_cuda
 from penchant.sampling.board import Board, Face
 from penchant.sampling.cache import Cache, Prefix, Prompts, round_up
@@ -48,6 +50,7 @@ class Lane:
 
     Args:
         stamp: tells the weights, for prefixes that are kept; None to keep none.
+        tape: keeps what the linear layers gave; None to keep nothing.
     """
 
     def __init__(
@@ -58,8 +61,9 @@ class Lane:
         rows: int,
         face: Face,
         stamp: tuple[float, ...] | None = None,
+        tape: Tape | None = None,
     ):
-        self.model, self.options, self.face, self.stamp = model, options, face, stamp
+        self.model, self.options, self.face, self.stamp, self.tape = model, options, face, stamp, tape
         self.waiting = deque(groups)
         limit = model.config.max_position_embeddings
         self.board = Board((rows, model.config.vocab_size, limit), options, face, model.device)
@@ -68,6 +72,7 @@ class Lane:
         places = min(limit, max(len(g.prompt) for g in groups) + options.room)
         self.cache = Cache(model, rows, places)
         self.step = Step(model, self.cache)
+        self.fed = np.zeros((rows, options.room), np.int64)  # where on the tape each row's tokens stand
         self.worth = 0.5 if on_cuda(model.device) else 0.75  # rows go when fewer than this share live
         self.states = torch.zeros(rows, model.config.hidden_size, dtype=model.dtype, device=model.device)
 
@@ -91,13 +96,21 @@ class Lane:
         if self.stamp is not None:
             fed = [*request.prompt, *self.rows.ids[row, : self.rows.taken[row] - 1].tolist()]
             prefix = self.cache.read(row, fed, self.stamp)
+        if self.tape is not None:
+            self.tape.texts[request.number] = self.fed[row, : self.rows.taken[row] - 1].copy()
         self.board.close(row, prompt_logprobs=group.prompt_logprobs, prefix=prefix)
 
     def _step(self) -> None:
         """Feed each row's newest token; free rows step along at place 0, which the next request overwrites."""
         self.cache.fit(int(self.rows.place.max()) + 1)
         last, place = self.board.last()
-        self.states = self.step(last, place)
+        if self.tape is None:
+            self.states = self.step(last, place)
+            return
+        products: list[Tensor] = []
+        self.states = self.step.states(last, place, products)
+        rows = np.flatnonzero(self.rows.live)
+        self.fed[rows, self.rows.taken[rows] - 1] = self.tape.add(products) + rows
 
     def _thin_out(self) -> None:
         """Drop free rows when nobody waits for them and enough have gathered."""
@@ -105,7 +118,7 @@ class Lane:
         if self.waiting or not len(live) or len(live) > self.worth * len(self.rows.live):
             return
         self.cache.keep(self.board.keep(live))
-        self.group_of = [self.group_of[row] for row in live]
+        self.group_of, self.fed = [self.group_of[row] for row in live], self.fed[live]
 
     def _admit(self) -> None:
         """Give free rows to those that wait; prompts that were not run yet are run together, a group's once."""
@@ -130,9 +143,13 @@ class Lane:
         device, groups = self.model.device, [group for group, _ in part]
         if groups[0].run is None:
             reuse = groups[0].reuse
-            prompts = Prompts(
-                self.model, [g.prompt[reuse[1] if reuse else 0 :] for g in groups], reuse, self.options.prompt_logprobs
-            )
+            tails = [g.prompt[reuse[1] if reuse else 0 :] for g in groups]
+            products: list[Tensor] | None = None if self.tape is None else []
+            prompts = Prompts(self.model, tails, reuse, self.options.prompt_logprobs, products)
+            if self.tape is not None and products is not None:
+                begin = self.tape.add(products)
+                for group, end in zip(groups, prompts.ends.tolist(), strict=True):
+                    self.tape.prompts.setdefault(group.prompt, begin + end + 1 + np.arange(-len(group.prompt), 0))
             for at, group in enumerate(groups):
                 group.run = prompts, at
                 if self.options.prompt_logprobs:

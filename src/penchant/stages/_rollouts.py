@@ -22,6 +22,7 @@ from penchant.environments.text import Dialogue
 from penchant.errors import InputError
 from penchant.files import read_json
 from penchant.metrics._pass_at import pass_at
+from penchant.models.replay import pays, tape_bytes
 from penchant.plugins import plug
 from penchant.rewards._pool import KEYS, limited
 from penchant.stages._foresee import text_environment
@@ -35,6 +36,7 @@ from penchant.text.tokenizer import Tokenizer
 __all__ = ["ONLINE", "Validation", "check", "longest", "make", "preview", "sampling_of"]
 
 ONLINE = True  # a reference is asked of what is sampled
+_NO_TAPE = "it needs one update a rollout, one process, a CPU, a decoder of our own, all its weights trained and kept"
 PREVIEWED = 4  # prompts that are sampled before a run, to look at
 
 
@@ -65,14 +67,21 @@ def preview(work: Work) -> dict[str, Any]:
     Raises:
         InputError, DataRejected: what would stop the run.
     """
-    source = make(work).source
+    options, source = work.options, make(work).source
     assert isinstance(source, Rollouts)
+    wide = next(work.model.parameters()).element_size() == 4
     source.groups, whole = min(PREVIEWED, source.groups), source.groups
     begin = time.perf_counter()
     source.next(0)
     seconds = (time.perf_counter() - begin) * whole / source.groups
     found = read_json(work.context.folder / "preflight.json")
-    return {**found, "prompts_too_long": source.prompts.too_long, "sampling_seconds_a_step": round(seconds, 3)}
+    kept = 0 if source.tape is None else tape_bytes(work.model.config, tape_tokens(options), wide)
+    return {
+        **found,
+        "prompts_too_long": source.prompts.too_long,
+        "sampling_seconds_a_step": round(seconds, 3),
+        "kept_activations": kept,
+    }
 
 
 def make(work: Work) -> Made:
@@ -109,7 +118,10 @@ def make(work: Work) -> Made:
         independent=_independent(options, plugins),
         granularity=options.granularity,
         show=lambda found: show_rollout(found, options.num_generations, tokenizer, context),
+        replay=_replays(options, work),
     )
+    if options.reuse_activations and source.tape is None:
+        context.note(f"{context.name}: reuse_activations=true changes nothing here: {_NO_TAPE}")
     validation = Validation(
         source, sets["validation"], options.eval_prompts, options.eval_generations, options.pass_at, options.pass_reward
     )
@@ -126,6 +138,20 @@ def make(work: Work) -> Made:
         }
 
     return Made(source, validation, limits, summary)
+
+
+def tape_tokens(options: Options) -> int:
+    """Tokens that sampling runs for one rollout, prompts once."""
+    groups = options.batch_size // options.num_generations
+    return options.batch_size * options.max_completion_length + groups * options.prompt_tokens
+
+
+def _replays(options: Options, work: Work) -> bool:
+    if options.checkpoint_activations:
+        return False
+    if options.reuse_activations is None:
+        return pays(work.model, tape_tokens(options))
+    return options.reuse_activations
 
 
 def _reward(entry: Mapping[str, Any], context: Context) -> tuple[Any, float]:

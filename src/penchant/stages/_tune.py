@@ -97,7 +97,9 @@ def preflight(options: Options, context: StageContext) -> dict[str, Any]:
     work, _ = _begun(options, context, data, about.get("segment", "line"), record=False)
     rows, long = work.micro_batch_size, data.longest(options)
     memory = bytes_at(work.model, rows, long, work.mesh, options.checkpoint_activations)
-    return {**data.preview(work), "micro_batch_size": rows, "longest": long, "memory_bytes": memory}
+    shown = data.preview(work)
+    memory += shown.pop("kept_activations", 0)
+    return {**shown, "micro_batch_size": rows, "longest": long, "memory_bytes": memory}
 
 
 def _begun(

@@ -120,6 +120,11 @@ class Options(BaseModel, extra="forbid"):
     checkpoint_activations: bool = Field(
         False, description="compute activations again in the backward: a third more work for less memory"
     )
+    reuse_activations: bool | None = Field(
+        None,
+        description="an update goes on from what sampling computed, without a forward (one update a rollout, on a CPU, "
+        "our own decoders without lora); null: where that pays, and takes an eighth of the memory at most",
+    )
     shard: Literal["auto", "none", "full"] = Field(
         "auto", description="whether processes share the weights (auto: where they are large)"
     )

@@ -170,6 +170,7 @@ def train(
         model.train()
         batches, extra = plan.source.next(at.step)
         row = gradient_step(model, plan.objective, batches, mesh, plan.state)
+        del batches  # what they hold is free for the next ones
         counted = int(row.pop("tokens"))
         _refuse(plan, at.step, row)
         norm = optimizer.gradients(mesh) if counted else 0.0
