@@ -16,6 +16,7 @@ from penchant.reports.rows import number
 __all__ = ["table", "write_page"]
 
 _TINTS = ("mle", "conditional", "tuned", "other0", "other1", "other2", "other3", "conditional_none", "conditional_bad")
+_SHAPES = "osD^vPX*h"  # so that nobody needs to tell the colours apart
 
 
 def table(found: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
@@ -58,7 +59,7 @@ def _picture(found: Mapping[str, Any]) -> str:
                 continue
             tint = color(_TINTS[i % len(_TINTS)])
             axes.errorbar([x["value"]], [y["value"]], xerr=_sides(x), yerr=_sides(y), color=tint, ecolor=tint,
-                          marker="o", linestyle="none", label=name)  # fmt: skip
+                          marker=_SHAPES[i % len(_SHAPES)], markersize=7, linestyle="none", label=name)  # fmt: skip
             best.append((x["value"], y["value"]))
         edge = sorted(p for p in best if not any(q[0] < p[0] and q[1] < p[1] for q in best))
         if len(edge) > 1:
