@@ -194,7 +194,7 @@ def test_an_encoder_is_fine_tuned_and_serves_as_a_signal(tmp_path, capsys):
         load(tmp_path / "out")
 
 
-def test_a_training_that_is_asked_to_stop_does(tmp_path):
+def test_a_training_that_is_asked_to_stop_does_and_goes_on_to_the_same_bits(tmp_path, capsys):
     from penchant.errors import Stopped
     from penchant.stages.signal import EncoderOptions
 
@@ -202,13 +202,26 @@ def test_a_training_that_is_asked_to_stop_does(tmp_path):
     folder = encoder_folder(
         tmp_path / "bert", [json.loads(line)["text"] for line in Path(data).read_text().splitlines()]
     )
+    options = EncoderOptions(folder=folder, epochs=20, device="cpu")
+    wanted = trained(tmp_path, data, encoder=options)
+    assert not (tmp_path / "out" / "training").exists()
+    (tmp_path / "out").rename(tmp_path / "whole")
+    steps = iter([0] * 17 + [15])
+    with pytest.raises(Stopped):
+        trained(tmp_path, data, encoder=options, stop=lambda: next(steps))
+    assert next(steps, None) is None
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["training"]
+    capsys.readouterr()
+    found = trained(tmp_path, data, encoder=options)
+    assert "going on from step 18" in capsys.readouterr().err
+    assert found["test"] == wanted["test"] and found["temperature"] == wanted["temperature"]
+    files = ("encoder/model.safetensors", "encoder/heads.safetensors")
+    assert all((tmp_path / "out" / f).read_bytes() == (tmp_path / "whole" / f).read_bytes() for f in files)
     steps = iter([0, 0, 15])
     with pytest.raises(Stopped):
-        trained(
-            tmp_path, data, encoder=EncoderOptions(folder=folder, epochs=20, device="cpu"), stop=lambda: next(steps)
-        )
-    assert next(steps, None) is None
-    assert not (tmp_path / "out").exists()
+        trained(tmp_path, data, encoder=options, stop=lambda: next(steps))
+    trained(tmp_path, data, encoder=options.model_copy(update={"epochs": 2}))  # another training begins anew
+    assert "going on" not in capsys.readouterr().err
 
 
 def test_what_is_no_encoder_is_refused(tmp_path):

@@ -148,8 +148,8 @@ def train(
 
     A linear model of word and character n-grams; its penalty and temperature are chosen on validation, and accuracy,
     F1 and calibration measured on test. With --encoder a model (BERT and the like, or a decoder) is fine-tuned instead,
-    with a head for the labels. The folder has a card, and serves wherever a signal is named:
-    {name: classifier, model: DIR, label: LABEL}.
+    with a head for the labels; stopped, the same command goes on. The folder has a card, and serves wherever a signal
+    is named: {name: classifier, model: DIR, label: LABEL}.
 
     \b
     Examples:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -135,7 +136,9 @@ def go(
     """Train, write the folder, and say how good it is; `encoder`: fine-tune that instead of a linear model."""
     data, labels = read_texts(train, text, label, values, soft=soft)
     parts = _parts(data, labels, text, label, values, validation, test, soft)
-    model, chosen = _linear(parts, labels) if encoder is None else _encoder(encoder, parts, labels, stop)
+    folder = Path(output)
+    training = folder / "training"  # of an encoder, while it lasts
+    model, chosen = _linear(parts, labels) if encoder is None else _encoder(encoder, parts, labels, training, stop)
     about: dict[str, Any] = {
         "labels": labels,
         "trained_on": train,
@@ -154,7 +157,6 @@ def go(
         about["also"][other] = measured(
             model, _unseen(read_texts(other, text, label, values, labels, soft)[0], known, other)
         )
-    folder = Path(output)
     if encoder is None:
         dataclasses.replace(model, about=about).save(folder)
     else:
@@ -168,6 +170,7 @@ def go(
         write_json(folder / "classifier.json", {**told, "about": about})
     write_json(folder / "card.json", about)
     write_text(folder / "README.md", card(about))
+    shutil.rmtree(training, ignore_errors=True)
     return {**about, "folder": str(folder)}
 
 
@@ -183,12 +186,16 @@ def _linear(parts: Mapping[str, Texts], labels: Sequence[str]) -> tuple[Any, dic
 
 
 def _encoder(
-    options: EncoderOptions, parts: Mapping[str, Texts], labels: Sequence[str], stop: Callable[[], int]
+    options: EncoderOptions,
+    parts: Mapping[str, Texts],
+    labels: Sequence[str],
+    training: Path,
+    stop: Callable[[], int],
 ) -> tuple[Any, dict[str, Any]]:
     """A fine-tuned encoder, and how it was."""
     from penchant.stages._encoder import fit_encoder
 
-    model, held = fit_encoder(options, labels, parts, stop), parts["validation"]
+    model, held = fit_encoder(options, labels, parts, training, stop), parts["validation"]
     loss = cross_entropy(model.probabilities(held.texts), held.targets)
     model.temperature = temperature(model, held)
     return model, {"encoder": options.model_dump(), "validation_cross_entropy": round(loss, 5)}

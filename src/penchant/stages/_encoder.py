@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,10 +12,12 @@ import torch
 
 from penchant import console
 from penchant.batches.rows import Item, Rows
+from penchant.files import read_json, stable_hash, write_json
 from penchant.machine import cores
 from penchant.models.encoder import Classifier, Encoder
 from penchant.models.heads import add_heads
 from penchant.objectives.classification import Classification
+from penchant.runs import checkpoint
 from penchant.runtime.device import device_name
 from penchant.runtime.launch import Place
 from penchant.runtime.mesh import Mesh
@@ -31,31 +35,57 @@ _EVALUATIONS = 8  # in the course of training
 _ROWS = 16  # texts in one forward
 
 
-class _Best:
-    """A recorder that keeps the best weights in memory: such a training takes minutes, and begins anew if stopped."""
+class _Kept:
+    """A recorder whose checkpoints (weights and all) are there to go on from and for the best of them, and then go.
 
-    def __init__(self, model: Encoder, stop: Callable[[], int]):
-        self.model, self.stop, self.loss = model, stop, float("inf")
-        self.weights: dict[str, torch.Tensor] = {}
+    Args:
+        identity: tells the training; checkpoints of another one are left behind.
+    """
 
-    def resume(self) -> None:
-        return None
+    def __init__(self, folder: Path, identity: str, stop: Callable[[], int]):
+        self.folder, self.stop, self.loss, self.best = folder, stop, 1e300, 0  # JSON has no infinity
+        about = folder / "training.json"
+        if folder.is_dir() and (not about.is_file() or read_json(about) != {"identity": identity}):
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(about, {"identity": identity})
+
+    def resume(self) -> Mapping[str, Any] | None:
+        found = checkpoint.latest(self.folder, console.note)
+        if found is None:
+            return None
+        saved = checkpoint.load_state(found)
+        self.loss, self.best = saved["best_loss"], saved["best"]
+        console.note(f"going on from step {saved['step']}")
+        return {**saved, "model": saved["weights"]}
 
     def metrics(self, row: dict[str, Any]) -> None:
         return None
 
     def checkpoint(self, step: int, state: dict[str, Any], metrics: Mapping[str, float]) -> None:
         if metrics.get("eval_loss", self.loss) < self.loss:  # none where it was asked to stop in between
-            self.loss = metrics["eval_loss"]
-            self.weights = {name: tensor.clone() for name, tensor in self.model.state_dict().items()}
+            self.loss, self.best = metrics["eval_loss"], step
+        own = {"weights": state["model"], "best_loss": self.loss, "best": self.best}
+        checkpoint.save(self.folder, step, state | own, lambda to: None)
+        checkpoint.prune(self.folder, keep=1, best=self.best)
+
+    def weights(self) -> dict[str, torch.Tensor]:
+        """The best ones."""
+        found: dict[str, torch.Tensor] = checkpoint.load_state(self.folder / f"checkpoint-{self.best}")["weights"]
+        return found
 
 
 def fit_encoder(
-    options: EncoderOptions, labels: Sequence[str], parts: Mapping[str, Texts], stop: Callable[[], int]
+    options: EncoderOptions,
+    labels: Sequence[str],
+    parts: Mapping[str, Texts],
+    folder: Path,
+    stop: Callable[[], int],
 ) -> Classifier:
     """The classifier of the step that is best on `parts["validation"]`; its temperature is 1.
 
     Args:
+        folder: where checkpoints are while it trains; where the same training was stopped, it goes on.
         stop: see `StageContext`.
 
     Raises:
@@ -76,7 +106,10 @@ def fit_encoder(
     steps = max(2, -(-len(items) * options.epochs // options.batch_size))
     mesh = Mesh(cores(), device, Place())
     source = Rows(model, items, options.batch_size, _ROWS, options.seed, mesh)
-    classifier, recorder = Classifier(model, labels, 1.0, {}), _Best(model, stop)
+    said = {name: [part.texts, part.targets.tolist()] for name, part in parts.items() if name != "test"}
+    weights = [stable_hash(path) for path in sorted(Path(options.folder).glob("*.safetensors"))]
+    identity = stable_hash([options.model_dump(), labels, said, weights, str(model.dtype), cores()])
+    classifier, recorder = Classifier(model, labels, 1.0, {}), _Kept(folder, identity, stop)
 
     def evaluate(step: int) -> dict[str, float]:
         held = parts["validation"]
@@ -89,5 +122,5 @@ def fit_encoder(
     rate = {"learning_rate": options.learning_rate, "warmup": 0.1, "weight_decay": 0.01}
     optimizer = Optimizer(model, OptimizerOptions(name="adamw", schedule="linear", **rate), steps)
     train(model, optimizer, plan, recorder, console.report_progress, mesh)
-    model.load_state_dict(recorder.weights)
+    model.load_state_dict(recorder.weights())
     return classifier

@@ -46,7 +46,7 @@ def run(options: Options, context: StageContext) -> dict[str, Any]:
     Raises:
         InputError, DataRejected: a file or column is wrong, too many rows are bad, or there is one label alone.
         MissingExtra: scikit-learn is not installed.
-        Stopped: asked to stop while an encoder is trained, which begins anew.
+        Stopped: asked to stop while an encoder is trained; the same call goes on.
     """
     from penchant.stages._classifier import go
 
