@@ -158,7 +158,7 @@ def _find_one(one: str, passed: Counter[str]) -> tuple[list[Source], str]:
     if path.is_dir():
         return _folder(path, one, passed), path.resolve().name
     if not glob.has_magic(one):
-        raise InputError("no such file or folder", "check data.path", file=one)
+        raise InputError("no such file or folder", "check the path", file=one)
     fixed = Path(*_fixed_parts(path))
     found: list[Source] = []
     for match in sorted(glob.glob(str(path), recursive=True)):
