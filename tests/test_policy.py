@@ -114,7 +114,7 @@ def test_tune_with_a_function_as_reward(folders, tmp_path):
     assert not torch.equal(before, after)
 
 
-def test_updates_from_what_sampling_computed_are_those_of_a_forward_and_resume_to_the_bit(folders, tmp_path):
+def test_updates_from_what_sampling_computed_are_those_of_a_forward_and_resume_to_the_bit(folders, tmp_path, capsys):
     settings = {"steps": 4, "batch_size": 8, "num_generations": 4, "max_completion_length": 12, "eval_prompts": 2,
                 "prompt_tokens": 40, "max_clipped_ratio": 1.0, "save_steps": 1, "dtype": "float32", "threads": 1,
                 "rewards": lambda prompts, completions, **_: [float(t.count("e")) for t in completions]}  # fmt: skip
@@ -126,6 +126,7 @@ def test_updates_from_what_sampling_computed_are_those_of_a_forward_and_resume_t
 
     anew, rows = run("anew", reuse_activations=False)
     kept, found = run("kept", reuse_activations=True)
+    assert capsys.readouterr().err.count("updates go on from what sampling computed: 0 MB at most") == 1
     assert all("logprob_difference" in row and "kept_activations_mb" not in row for row in rows)
     assert ["logprob_difference" in row for row in found] == [True, False, False, False]  # measured in one of eight
     assert all(row["kept_activations_mb"] > 0 for row in found[1:])
@@ -145,6 +146,8 @@ def test_updates_from_what_sampling_computed_are_those_of_a_forward_and_resume_t
 
     with pytest.raises(PenchantError, match="enough"):
         run("cut", reuse_activations=True, rewards=Counted())
+    run("twice", reuse_activations=True, num_iterations=2, steps=2)
+    assert "reuse_activations=true changes nothing here: it needs one update a rollout" in capsys.readouterr().err
     Counted.left = 99
     again, rows = run("cut", reuse_activations=True, rewards=Counted())
     assert [row["step"] for row in rows] == [1, 2, 3, 4]

@@ -69,13 +69,12 @@ def preview(work: Work) -> dict[str, Any]:
     """
     options, source = work.options, make(work).source
     assert isinstance(source, Rollouts)
-    wide = next(work.model.parameters()).element_size() == 4
     source.groups, whole = min(PREVIEWED, source.groups), source.groups
     begin = time.perf_counter()
     source.next(0)
     seconds = (time.perf_counter() - begin) * whole / source.groups
     found = read_json(work.context.folder / "preflight.json")
-    kept = 0 if source.tape is None else tape_bytes(work.model.config, tape_tokens(options), wide)
+    kept = kept_bytes(options, work, source)
     return {
         **found,
         "prompts_too_long": source.prompts.too_long,
@@ -120,8 +119,7 @@ def make(work: Work) -> Made:
         show=lambda found: show_rollout(found, options.num_generations, tokenizer, context),
         replay=_replays(options, work),
     )
-    if options.reuse_activations and source.tape is None:
-        context.note(f"{context.name}: reuse_activations=true changes nothing here: {_NO_TAPE}")
+    _tell_of_tape(options, work, source)
     validation = Validation(
         source, sets["validation"], options.eval_prompts, options.eval_generations, options.pass_at, options.pass_reward
     )
@@ -152,6 +150,21 @@ def _replays(options: Options, work: Work) -> bool:
     if options.reuse_activations is None:
         return pays(work.model, tape_tokens(options))
     return options.reuse_activations
+
+
+def kept_bytes(options: Options, work: Work, source: Rollouts) -> int:
+    """What is kept of each sampling for its update."""
+    wide = next(work.model.parameters()).element_size() == 4
+    return 0 if source.tape is None else tape_bytes(work.model.config, tape_tokens(options), wide)
+
+
+def _tell_of_tape(options: Options, work: Work, source: Rollouts) -> None:
+    name, kept = work.context.name, kept_bytes(options, work, source)
+    if kept:
+        size = f"{kept / 1e6:,.0f} MB at most"
+        work.context.note(f"{name}: updates go on from what sampling computed: {size} (reuse_activations=false: anew)")
+    elif options.reuse_activations:
+        work.context.note(f"{name}: reuse_activations=true changes nothing here: {_NO_TAPE}")
 
 
 def _reward(entry: Mapping[str, Any], context: Context) -> tuple[Any, float]:
