@@ -29,6 +29,7 @@ from penchant.data.shards import Windows
 from penchant.errors import InputError
 from penchant.models.decoder import Decoder
 from penchant.models.load import load_model
+from penchant.models.replay import pays
 from penchant.records import Batch, Completion, Document, Encoded, Prompt
 from penchant.runtime.cards import on_cuda, peak_memory_mb
 from penchant.runtime.launch import Place
@@ -46,7 +47,7 @@ PAIRS, PAIR = 32, 512  # pairs a step, tokens of a prompt and an answer at most
 
 @dataclass
 class Bench:
-    """A model, its tokenizer and lines, and how it is to be run."""
+    """A model, its tokenizer and lines, and how it is to be run; `replay`: see `Rollouts`, None for where it pays."""
 
     model: Decoder
     tokenizer: Tokenizer
@@ -57,6 +58,7 @@ class Bench:
     device: str = "cpu"
     rows: int = ROWS
     length: int = CONTEXT
+    replay: bool | None = None
 
     @classmethod
     def of(
@@ -190,7 +192,7 @@ def grpo(bench: Bench) -> tuple[list[float], int]:
             seed=0,
             folder=Path(folder),
             max_clipped_ratio=1.0,
-            replay=True,
+            replay=pays(bench.model, 2 * PROMPTS * GROUP * NEW) if bench.replay is None else bench.replay,
         )
         return _train(bench, source, algorithm.objective), PROMPTS * GROUP * NEW
 

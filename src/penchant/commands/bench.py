@@ -26,6 +26,9 @@ def command(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     rows: Annotated[int, typer.Option(min=1, help="Rows a step, of sft.")] = 64,
     length: Annotated[int, typer.Option(min=2, help="Tokens a row, of sft.")] = 256,
+    reuse_activations: Annotated[
+        bool | None, typer.Option(help="grpo's update goes on from what sampling computed; by default where it pays.")
+    ] = None,
     threads: Annotated[int, typer.Option(min=0, help="Threads; 0 for all cores.")] = 0,
     as_json: AsJson = False,
 ) -> None:
@@ -40,6 +43,7 @@ def command(
       penchant bench sft models/m30 --dtype bfloat16 --steps 5
       penchant bench sft models/m30 --rows 16 --length 1024
       penchant bench generate models/m30 --device cuda --json
+      penchant bench grpo models/m30 --no-reuse-activations
       penchant bench limits models/m30
     """
     import torch
@@ -59,6 +63,7 @@ def command(
     else:
         where = device_name(device)
         bench = works.Bench.of(model, resolve_dtype(dtype, where), steps, micro_batch_size, count, where, rows, length)
+        bench.replay = reuse_activations
         kind = str(bench.model.dtype).removeprefix("torch.")
         found = {"work": work, "peer": "penchant", "model": model.resolve().name, "dtype": kind}
         found |= works.run(work, bench)
