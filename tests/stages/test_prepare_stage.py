@@ -308,7 +308,7 @@ def test_rejects_are_there_to_be_looked_at_when_they_stop_the_run(bench: Bench, 
 
 
 def test_absent_path(bench: Bench) -> None:
-    with pytest.raises(InputError, match=r"nowhere: no such file or folder; check data\.path"):
+    with pytest.raises(InputError, match=r"nowhere: no such file or folder; check the path"):
         bench.run(path="nowhere")
 
 
