@@ -124,9 +124,13 @@ def test_updates_from_what_sampling_computed_are_those_of_a_forward_and_resume_t
         lines = (tmp_path / name / "metrics.jsonl").read_text().splitlines()
         return load(tmp_path / name / "model").model.state_dict(), [json.loads(line) for line in lines]
 
+    def decided(name):
+        return json.loads((tmp_path / name / "decided.json").read_text())["reuse_activations"]
+
     anew, rows = run("anew", reuse_activations=False)
     kept, found = run("kept", reuse_activations=True)
     assert capsys.readouterr().err.count("updates go on from what sampling computed: 0 MB at most") == 1
+    assert (decided("anew"), decided("kept")) == (False, True)  # as the machine chose at first, for the resume
     assert all("logprob_difference" in row and "kept_activations_mb" not in row for row in rows)
     assert ["logprob_difference" in row for row in found] == [True, False, False, False]  # measured in one of eight
     assert all(row["kept_activations_mb"] > 0 for row in found[1:])

@@ -224,6 +224,18 @@ def test_a_training_that_is_asked_to_stop_does_and_goes_on_to_the_same_bits(tmp_
     assert "going on" not in capsys.readouterr().err
 
 
+def test_a_folder_of_somebody_elses_is_left_alone(tmp_path):
+    from penchant.stages.signal import EncoderOptions
+
+    data, own = written(tmp_path / "d.jsonl", 120), tmp_path / "out" / "training" / "notes.txt"
+    own.parent.mkdir(parents=True)
+    own.write_text("mine")
+    with pytest.raises(InputError, match="is none of ours; give another --output"):
+        trained(tmp_path, data, encoder=EncoderOptions(folder=str(tmp_path / "bert")))
+    trained(tmp_path, data)
+    assert own.read_text() == "mine"
+
+
 def test_what_is_no_encoder_is_refused(tmp_path):
     from penchant.commands._signal_train import encoder_options
     from penchant.errors import OptionError

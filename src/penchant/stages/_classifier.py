@@ -170,7 +170,8 @@ def go(
         write_json(folder / "classifier.json", {**told, "about": about})
     write_json(folder / "card.json", about)
     write_text(folder / "README.md", card(about))
-    shutil.rmtree(training, ignore_errors=True)
+    if encoder is not None:
+        shutil.rmtree(training, ignore_errors=True)
     return {**about, "folder": str(folder)}
 
 

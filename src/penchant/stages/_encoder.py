@@ -12,6 +12,7 @@ import torch
 
 from penchant import console
 from penchant.batches.rows import Item, Rows
+from penchant.errors import InputError
 from penchant.files import read_json, stable_hash, write_json
 from penchant.machine import cores
 from penchant.models.encoder import Classifier, Encoder
@@ -45,7 +46,7 @@ class _Kept:
     def __init__(self, folder: Path, identity: str, stop: Callable[[], int]):
         self.folder, self.stop, self.loss, self.best = folder, stop, 1e300, 0  # JSON has no infinity
         about = folder / "training.json"
-        if folder.is_dir() and (not about.is_file() or read_json(about) != {"identity": identity}):
+        if about.is_file() and read_json(about) != {"identity": identity}:
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         write_json(about, {"identity": identity})
@@ -75,6 +76,13 @@ class _Kept:
         return found
 
 
+def _refuse(folder: Path) -> None:
+    """Leave alone what is no training of ours."""
+    ours = not folder.exists() or (folder / "training.json").is_file()
+    if not ours and not (folder.is_dir() and not any(folder.iterdir())):
+        raise InputError("stands where checkpoints go, and is none of ours", "give another --output", file=folder)
+
+
 def fit_encoder(
     options: EncoderOptions,
     labels: Sequence[str],
@@ -89,9 +97,10 @@ def fit_encoder(
         stop: see `StageContext`.
 
     Raises:
-        InputError: no model there.
+        InputError: no model there, or something else than a training of ours at `folder`.
         Stopped: asked to stop.
     """
+    _refuse(folder)
     torch.set_num_threads(cores())
     device = device_name(options.device)
     model = Encoder.load(options.folder, options.max_length, resolve_dtype("auto", device), device)

@@ -117,7 +117,7 @@ def make(work: Work) -> Made:
         independent=_independent(options, plugins),
         granularity=options.granularity,
         show=lambda found: show_rollout(found, options.num_generations, tokenizer, context),
-        replay=_replays(options, work),
+        replay=work.decided("reuse_activations", lambda: _replays(options, work)),
     )
     _tell_of_tape(options, work, source)
     validation = Validation(

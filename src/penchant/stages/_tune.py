@@ -131,11 +131,12 @@ def _begun(
     def decide() -> int:
         return rows_at_once(asked, model, long, mesh, again, context.note)
 
-    rows = decide() if recorder is None else recorder.decided("micro_batch_size", decide)
+    decided = (lambda name, choose: choose()) if recorder is None else recorder.decided
+    rows = decided("micro_batch_size", decide)
     mesh.place_model(model, again)
     if algorithm.begin is not None:
         algorithm.begin(model)
-    work = Work(options, context, mesh, model, reference, tokenizer, layout, plugins, algorithm, rows)
+    work = Work(options, context, mesh, model, reference, tokenizer, layout, plugins, algorithm, rows, decided)
     return work, recorder  # type: ignore[return-value]
 
 

@@ -25,6 +25,7 @@ class Work:
         reference: the model that the KL is measured to, or None.
         plugins: what plug-ins are built in.
         micro_batch_size: rows of a forward at most.
+        decided: (name, decide) -> a choice that this machine makes, kept for when the stage goes on.
     """
 
     options: Options
@@ -37,6 +38,7 @@ class Work:
     plugins: Context
     algorithm: Algorithm
     micro_batch_size: int
+    decided: Callable[[str, Callable[[], Any]], Any]
 
 
 @dataclass(frozen=True)
