@@ -122,3 +122,31 @@ def test_of_far_too_many_rows_only_some_are_looked_at(tmp_path: Path) -> None:
     assert sum("not looked at" in drop["detail"] for drop in dropped) == 70
     best = sorted((position(f"d.jsonl#{i + 1}", "sample"), f"d.jsonl#{i + 1}") for i in range(100))[:10]
     assert {document.source for document in documents} == {source for _, source in best}
+
+
+def test_names_are_masked_by_a_recogniser_where_one_is_given(tmp_path: Path) -> None:
+    spacy = pytest.importorskip("spacy")
+    model = spacy.blank("en")
+    model.add_pipe("entity_ruler").add_patterns(
+        [
+            {"label": "PERSON", "pattern": "Jane"},
+            {"label": "GPE", "pattern": "Turku"},
+            {"label": "GPE", "pattern": "Ghent"},
+        ]
+    )
+    model.to_disk(tmp_path / "names")
+    path = rows(tmp_path, [{"text": "Jane of Ghent wrote to jane@example.org about the river.\n"}])
+    summary, documents = prepared(
+        tmp_path, path, pii="reversible", entities=str(tmp_path / "names"), near_duplicates=None
+    )
+    texts = {d.text for d in documents}
+    assert "<PERSON_1> of <PLACE_1> wrote to <EMAIL_1> about the river.\n" in texts
+    assert not any("Turku" in text or "Ghent" in text for text in texts)
+    counts = {name: rule["count"] for name, rule in summary["rules"].items()}
+    assert counts == {"pii": 3, "pii: person": 1, "pii: place": 5, "pii: email": 1}
+    page = (tmp_path / "out" / "prepare_report.html").read_text()
+    assert "a recogniser looked for entities: person, place" in page and "Jane" not in page and "Turku" not in page
+    prepared(tmp_path, path, pii="mask")
+    assert "no recogniser looked for them (data.entities=PIPELINE)" in (tmp_path / "out" / "README.md").read_text()
+    with pytest.raises(ValueError, match="pii=mask"):
+        prepared(tmp_path, path, entities=str(tmp_path / "names"))

@@ -1,6 +1,6 @@
 """Find and mask personal data that has a form: e-mail, phone, card, IBAN, national ids, IP addresses and keys.
 
-Names, places and addresses have no form and are not found here; that takes a named-entity recogniser.
+Names, places and addresses have no form and are not found here; that takes a recogniser (`penchant.data.entities`).
 """
 
 from __future__ import annotations

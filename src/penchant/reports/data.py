@@ -57,8 +57,12 @@ def datasheet(summary: Mapping[str, Any], sources: Sequence[str], licence: str |
 def personal_data(summary: Mapping[str, Any]) -> str:
     """What was done about it, and what was not."""
     done = {None: "nothing was looked for", "drop": "texts with some were dropped"}.get(summary["pii"], "masked")
-    unseen = "; names, places and addresses have no form, no recogniser looked for them, and they are still there"
-    return done + (unseen if summary["pii"] else "") + "."
+    if not summary["pii"]:
+        return done + "."
+    if named := summary["entities"]:
+        return f"{done}; besides what has a form, a recogniser looked for entities: {', '.join(named)}."
+    unseen = "names, places and addresses have no form, no recogniser looked for them (data.entities=PIPELINE)"
+    return f"{done}; {unseen}, and they are still there."
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:

@@ -11,6 +11,7 @@ from penchant.data import pii, quality
 from penchant.data import read as reading_
 from penchant.data.clean import clean, even_spaces, repairer
 from penchant.data.decontaminate import overlap
+from penchant.data.entities import finder
 from penchant.data.files import is_code
 from penchant.data.language import identifier
 from penchant.data.read import Row
@@ -35,12 +36,14 @@ class Found:
         changed: documents that a rule changed, by rule; personal data by kind, in values.
         examples: by rule or cause, the first few: `source`, `detail`, `text` (personal data masked).
         masks: source -> mask -> value, where masks are reversible.
+        find: personal data of a text, to be masked in what is shown.
     """
 
     drops: list[dict[str, Any]] = field(default_factory=list)
     changed: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[dict[str, str]]] = field(default_factory=dict)
     masks: dict[str, dict[str, str]] = field(default_factory=dict)
+    find: Callable[[str], list[pii.Span]] = pii.find
 
     def drop(self, row: Row, cause: str, detail: str, text: str) -> None:
         """Note a row that goes."""
@@ -51,8 +54,11 @@ class Found:
         """Keep an example, if there are few of its rule."""
         shown = self.examples.setdefault(rule, [])
         if len(shown) < EXAMPLES:
-            safe = pii.mask(text[:2000])[0][:_SHOWN]
-            shown.append({"source": source, "detail": pii.mask(detail)[0], "text": safe})
+            shown.append({"source": source, "detail": self.masked(detail), "text": self.masked(text[:2000])[:_SHOWN]})
+
+    def masked(self, text: str) -> str:
+        """The text as it may be shown."""
+        return pii.mask(text, self.find(text))[0]
 
 
 class Cleaner:
@@ -66,7 +72,8 @@ class Cleaner:
     def __init__(self, options: Options):
         self.options = options
         self.repair = repairer() if options.repair else None
-        self.filters = list(_filters(options))
+        self.find = finder(options.entities, options.entity_kinds)
+        self.filters = list(_filters(options, self.find))
 
     def texts(self, rows: Iterable[Row], found: Found) -> Iterator[tuple[Row, str]]:
         """The rows that stay, each with its text as it shall be."""
@@ -82,7 +89,7 @@ class Cleaner:
                 yield row, _masked(row, text, self.options, found)
 
 
-def _filters(options: Options) -> Iterator[Filter]:
+def _filters(options: Options, find: Callable[[str], list[pii.Span]]) -> Iterator[Filter]:
     """The rules that drop texts, cheap ones first."""
     if options.languages:
         identify = identifier()
@@ -100,7 +107,7 @@ def _filters(options: Options) -> Iterator[Filter]:
         reading_.check_rejects(evaluation.rejects[:1], evaluation.causes, evaluation.count, options.max_reject_rate)
         yield "contaminated", overlap((row.text for row in evaluation.rows), options.decontaminate_words)
     if options.pii == "drop":
-        yield "personal data", lambda text: ", ".join(sorted({kind for *_, kind in pii.find(text)})) or None
+        yield "personal data", lambda text: ", ".join(sorted({kind for *_, kind in find(text)})) or None
 
 
 def _clean(row: Row, options: Options, repair: Callable[[str], str] | None, found: Found) -> str:
@@ -111,19 +118,20 @@ def _clean(row: Row, options: Options, repair: Callable[[str], str] | None, foun
             if text != before:
                 found.changed[name] += 1
                 at = next((k for k, (a, b) in enumerate(zip(before, text, strict=False)) if a != b), len(text))
-                found.show(name, row.source, f"{_near(before, at)!r} became {_near(text, at)!r}", "")
+                was, became = (_near(one, at, found) for one in (before, text))
+                found.show(name, row.source, f"{was!r} became {became!r}", "")
     return clean(text)
 
 
-def _near(text: str, at: int) -> str:
+def _near(text: str, at: int, found: Found) -> str:
     """40 characters on either side of a place; masked before they are cut, as half an address is not told as one."""
-    return pii.mask(text[max(0, at - 400) : at])[0][-40:] + pii.mask(text[at : at + 400])[0][:40]
+    return found.masked(text[max(0, at - 400) : at])[-40:] + found.masked(text[at : at + 400])[:40]
 
 
 def _masked(row: Row, text: str, options: Options, found: Found) -> str:
     if options.pii not in ("mask", "reversible"):
         return text
-    spans = pii.find(text)
+    spans = found.find(text)
     if not spans:
         return text
     masked, values = pii.mask(text, spans)

@@ -51,7 +51,7 @@ class Steps:
         Returns:
             A table `source`, `path`, `row`, `text`, `columns` (JSON), `group`, `language`, `digest`, `sketch`; facts.
         """
-        found, looked_at = Found(), list(rows_of(rows))
+        found, looked_at = Found(find=self.cleaner.find), list(rows_of(rows))
         kept = list(self.cleaner.texts(looked_at, found))
         texts = [text for _, text in kept]
         near = self.options.near_duplicates is not None

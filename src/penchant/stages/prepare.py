@@ -9,10 +9,11 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from penchant import __version__
 from penchant.contracts import StageContext
+from penchant.data.entities import Entity
 from penchant.data.files import Found as FilesFound
 from penchant.data.files import find, size_of
 from penchant.data.parallel import Processes, Workers
@@ -69,6 +70,11 @@ class Options(BaseModel):
         None,
         description="personal data that have a form: masked, masked with the values in pii.jsonl, or the text dropped",
     )
+    entities: str | None = Field(
+        None,
+        description="a spaCy pipeline (a name or folder) that finds names and places as personal data too; with pii",
+    )
+    entity_kinds: list[Entity] = Field(["person", "place"], min_length=1, description="which of its entities count")
     decontaminate: str | list[str] | None = Field(
         None, description="evaluation texts (paths as in path); what shares a run of words with one is dropped"
     )
@@ -85,6 +91,12 @@ class Options(BaseModel):
     cluster: str | None = Field(
         None, description='work on a Ray cluster instead: its address, or "auto" for the one that runs here'
     )
+
+    @model_validator(mode="after")
+    def _entities_are_used(self) -> Options:
+        if self.entities is not None and self.pii is None:
+            raise ValueError("entities are personal data: say what is done about them, pii=mask, reversible or drop")
+        return self
 
     @field_validator("fractions")
     @classmethod
@@ -161,6 +173,7 @@ def _prepare(
         "encodings": dict(sorted(read.encodings.items())),
         "rules": _rules(drops, read.changed, shown.examples),
         "pii": options.pii,
+        "entities": options.entity_kinds if options.entities else [],
         "splits": "keep" if own else "hash",
     }
     _write_masks(context.folder / "pii.jsonl", work, read.pieces)
