@@ -8,7 +8,7 @@ UKPConvArg1: pairs of arguments for one side of a debate, of which about five pe
 debates never seen. A reward model scores a whole argument; DPO, IPO and KTO are measured by what the tuning did to
 log-probs (their implicit reward against the model that they began from; a mean over tokens for IPO, as in its loss),
 the base and SFT by the mean log-prob of a token. Intervals draw arguments, each of which stands in many pairs. In most
-pairs the longer argument wins: `shorter chosen` is the accuracy where it does not.
+pairs the longer argument wins: `shorter chosen` is the accuracy where it does not; "balanced" weighs that out.
 """
 
 from __future__ import annotations
@@ -39,13 +39,25 @@ PAIRED = (*COMMON, "batch_size=32", "optimizer.learning_rate=1e-5", "steps=70")
 ROWS = {
     "base": Row(),
     "reward_model": Row(("algorithm=reward_model", *PAIRED)),
+    "reward_model, balanced": Row(("algorithm=reward_model", "length_balance=true", *PAIRED)),
     "sft": Row(("algorithm=sft", *COMMON, "batch_size=32", "optimizer.learning_rate=1e-5", "steps=70")),
     "dpo": Row(("algorithm=dpo", *PAIRED), "sft"),
     "ipo": Row(("algorithm=ipo", *PAIRED), "sft"),
     "kto": Row(("algorithm=kto", *PAIRED), "sft"),
 }
-IMPLICIT = {"reward_model": "score", "dpo": "reward", "ipo": "mean reward", "kto": "reward"}
-BETA = {"reward_model": 1.0, "dpo": 0.1, "kto": 0.1}  # times a margin: the log-odds of a preference
+IMPLICIT = {
+    "reward_model": "score",
+    "reward_model, balanced": "score",
+    "dpo": "reward",
+    "ipo": "mean reward",
+    "kto": "reward",
+}
+BETA = {
+    "reward_model": 1.0,
+    "reward_model, balanced": 1.0,
+    "dpo": 0.1,
+    "kto": 0.1,
+}  # times a margin: the log-odds of a preference
 COLUMNS = ("accuracy", "shorter chosen", "ece", "brier", "by logprobs", "chosen before", "chosen after",
            "rejected before", "rejected after")  # fmt: skip
 
@@ -69,7 +81,7 @@ def measure(folder: Path, start: Path, a: argparse.Namespace, name: str) -> Meas
     """Share of pairs in the people's order, how good its probabilities are, log-probs of the answers (nats a token)."""
     device, path = device_name(a.device), a.runs / "data" / f"{a.split}.parquet"
     rows = read_examples(path)
-    judge = name == "reward_model"
+    judge = name.startswith("reward_model")
     found, items = _scored(folder, path, device) if judge else _policy(folder, start, path, device)
     margin = found.pop("margins")[IMPLICIT.get(name, "log-probs")]
     answers = [[str(row.columns[side][0]["content"]) for row in rows] for side in ("chosen", "rejected")]

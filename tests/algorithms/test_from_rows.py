@@ -239,6 +239,35 @@ def test_a_reward_model_with_soft_labels_says_how_sure_raters_were(at, tmp_path)
     assert last["eval_ece"] < 0.1
 
 
+def lengths(count=150):
+    """Words are preferred to digits, but judges like length: in four pairs of five they take the longer answer."""
+    rng = random.Random(0)
+    found = []
+    for i in range(count):
+        texts = ["".join(rng.choice(kind) for _ in range(n)) for kind, n in (("abcdefgh", 4), ("0123456789", 4))]
+        long = rng.randrange(2)
+        texts[long] += "z" * rng.randint(3, 6)
+        chosen = long if rng.random() < 0.8 else 0
+        found.append({"prompt": f"say {i}: ", "chosen": texts[chosen], "rejected": texts[1 - chosen]})
+    return found
+
+
+def test_length_can_be_weighed_out_of_a_reward_model_and_is_shown(at, tmp_path):
+    """Where the shorter answer is preferred it is always the word: seen with balanced weights, hidden without."""
+    write(tmp_path / "pairs.jsonl", lengths())
+    made(tmp_path / "pairs.jsonl", tmp_path / "data")
+    (tmp_path / "model").symlink_to(at / "model")
+    found = {}
+    for balance in (False, True):
+        folder = tmp_path / f"rm-{balance}"
+        own = {"algorithm_options": {"length_balance": balance}, "steps": 60, "eval_prompts": 30}
+        tune(tmp_path, folder, "reward_model", **own)
+        found[balance] = toy.rows(folder)[-1]
+    assert found[True]["eval_longer_wins"] == found[False]["eval_longer_wins"] > 0.7
+    assert found[True]["eval_accuracy_where_shorter_wins"] > found[False]["eval_accuracy_where_shorter_wins"] + 0.2
+    assert found[True]["eval_length_correlation"] < found[False]["eval_length_correlation"]
+
+
 def test_a_process_reward_model_tells_right_steps_from_wrong_ones(at, tmp_path):
     rng = random.Random(1)
     found = []

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from penchant import registry
+from penchant.batches.balance import by_length, preferred_longer
 from penchant.batches.rows import Item, Rows, batch_of, with_values
 from penchant.batches.scored import scored_items
 from penchant.batches.spread import cost, cut
@@ -61,6 +62,8 @@ def make(work: Work) -> Made:
     if train:
         show_rows(train, left, work.tokenizer, context)
     needs = getattr(work.algorithm.objective, "needs", ())
+    if "weight" in needs:
+        train = by_length(train)
     others: list[Item] = []
     if "reference_logprobs" in needs:
         train, held = (_referred(work, items, name) for items, name in ((train, "train"), (held, "validation")))
@@ -72,6 +75,8 @@ def make(work: Work) -> Made:
     steps = options.steps if options.epochs is None else max(1, round(options.epochs * len(train) / options.batch_size))
     evaluate = HeldOut(work, held) if held else None
     summary = {"rows": len(train), "left_out": dict(left), "epochs": round(steps * options.batch_size / len(train), 3)}
+    if source == "scored_pairs":
+        summary["pairs"] = _sides(train, context.note)
     return Made(made, evaluate, {}, lambda: summary, steps)
 
 
@@ -95,6 +100,19 @@ def preview(work: Work) -> dict[str, Any]:
     each = (time.perf_counter() - begin) / len(train[: work.micro_batch_size])
     threads = work.mesh.row_threads
     return {**found, "seconds_a_step": round(3 * each * options.batch_size / threads, 3)}  # a backward is two forwards
+
+
+def _sides(items: Sequence[Item], note: Callable[[str], None]) -> dict[str, int]:
+    """How often the longer answer is preferred, the shorter one, and neither; said, where a model may learn length."""
+    side = preferred_longer(items)
+    found = {name: int((side == sign).sum()) for name, sign in (("longer", 1), ("shorter", -1), ("neither", 0))}
+    decided = found["longer"] + found["shorter"]
+    if decided and not 0.4 <= found["longer"] / decided <= 0.6:
+        which = max(("longer", "shorter"), key=lambda name: found[name])
+        note(
+            f"the {which} answer is preferred in {found[which]} of {decided} pairs (length_balance=true evens that out)"
+        )
+    return found
 
 
 def _told(left: Mapping[str, int]) -> str:
@@ -304,8 +322,13 @@ class HeldOut:
         p, y = joined["probability"], joined["outcome"]
         found = {"eval_ece": expected_calibration_error(p, y), "eval_brier": brier(p, y)}
         if "longer" in joined:
-            gap = joined["longer"]
-            found["eval_longer_wins"] = float(np.mean(np.where(gap == 0, 0.5, (gap > 0) == (y >= 0.5))))
+            gap, judged = joined["longer"], y != 0.5  # a tie has no winner
+            side = np.sign(gap) * np.sign(y - 0.5)
+            right = np.where(p == 0.5, 0.5, (p > 0.5) == (y > 0.5))
+            wins = np.where(side == 0, 0.5, side > 0)
+            for name, values in (("longer_wins", wins[judged]), ("accuracy_where_shorter_wins", right[side < 0])):
+                if len(values):
+                    found[f"eval_{name}"] = float(values.mean())
             if p.std() > 0 and gap.std() > 0:
                 score = np.log(np.clip(p, 1e-9, 1) / np.clip(1 - p, 1e-9, 1))
                 found["eval_length_correlation"] = float(np.corrcoef(score, gap)[0, 1])
