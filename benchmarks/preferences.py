@@ -36,28 +36,18 @@ ASK = "Debate: {debate}\nSide: {stance}\n\nGive a convincing argument for this s
 COMMON = ("optimizer.name=adamw", "optimizer.schedule=cosine", "optimizer.warmup=0.1", "max_length=320",
           "eval_steps=25", "save_steps=25")  # fmt: skip
 PAIRED = (*COMMON, "batch_size=32", "optimizer.learning_rate=1e-5", "steps=70")
+BALANCED = "reward_model, balanced"
 ROWS = {
     "base": Row(),
     "reward_model": Row(("algorithm=reward_model", *PAIRED)),
-    "reward_model, balanced": Row(("algorithm=reward_model", "length_balance=true", *PAIRED)),
+    BALANCED: Row(("algorithm=reward_model", "length_balance=true", *PAIRED)),
     "sft": Row(("algorithm=sft", *COMMON, "batch_size=32", "optimizer.learning_rate=1e-5", "steps=70")),
     "dpo": Row(("algorithm=dpo", *PAIRED), "sft"),
     "ipo": Row(("algorithm=ipo", *PAIRED), "sft"),
     "kto": Row(("algorithm=kto", *PAIRED), "sft"),
 }
-IMPLICIT = {
-    "reward_model": "score",
-    "reward_model, balanced": "score",
-    "dpo": "reward",
-    "ipo": "mean reward",
-    "kto": "reward",
-}
-BETA = {
-    "reward_model": 1.0,
-    "reward_model, balanced": 1.0,
-    "dpo": 0.1,
-    "kto": 0.1,
-}  # times a margin: the log-odds of a preference
+IMPLICIT = {"reward_model": "score", BALANCED: "score", "dpo": "reward", "ipo": "mean reward", "kto": "reward"}
+BETA = {"reward_model": 1.0, BALANCED: 1.0, "dpo": 0.1, "kto": 0.1}  # times a margin: the log-odds of a preference
 COLUMNS = ("accuracy", "shorter chosen", "ece", "brier", "by logprobs", "chosen before", "chosen after",
            "rejected before", "rejected after")  # fmt: skip
 
