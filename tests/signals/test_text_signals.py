@@ -1,12 +1,13 @@
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from penchant.contracts import Context
-from penchant.errors import MissingExtra
+from penchant.errors import InputError, MissingExtra
 from penchant.records import Segment
 from penchant.signals import pii, readability, repetition, sentiment
 from penchant.signals.readability import flesch, syllables
@@ -95,3 +96,28 @@ def test_flesch_of_anything_is_finite(text: str) -> None:
 def test_readability_of_too_few_words() -> None:
     score = readability.build(readability.Options(min_words=3, otherwise=50), Context())
     assert score(segments("***", "Two words.", "Now three words.")) == [50, 50, flesch("Now three words.")]
+
+
+def test_unfamiliar_words_make_a_text_hard(tmp_path: Path) -> None:
+    score = readability.build(readability.Options(measure="dale_chall"), Context())
+    easy, hard, names, none = score(
+        [
+            Segment(text, 0)
+            for text in (
+                "The cat sat on the mat. It played with its biggest toys and was happier.",
+                "Epistemological ramifications notwithstanding, fiscal consolidation remained paramount.",
+                "We met Angela at half past 10 in Heidelberg.",
+                "...",
+            )
+        ]
+    )
+    assert easy == pytest.approx(-0.0496 * 7.5)
+    assert hard == pytest.approx(-(0.1579 * 100 + 0.0496 * 7 + 3.6365))
+    assert names == pytest.approx(-0.0496 * 9)
+    assert none == 0.0
+    (tmp_path / "words.txt").write_text("die katze\nsitzt")
+    own = readability.build(readability.Options(measure="dale_chall", familiar=str(tmp_path / "words.txt")), Context())
+    assert own([Segment("Die Katze sitzt.", 0)]) == [pytest.approx(-0.0496 * 3)]
+    assert own([Segment("人人生而自由，在尊严和权利上一律平等。", 0)])[0] > 50
+    with pytest.raises(InputError, match="familiar words"):
+        readability.build(readability.Options(measure="dale_chall", familiar=str(tmp_path / "none.txt")), Context())

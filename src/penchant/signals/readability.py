@@ -1,7 +1,8 @@
-"""Readability: Flesch reading ease of English (higher is easier), and a measure of its own for Chinese; offline.
+"""Readability: Flesch's or one like Dale and Chall's (higher is easier), and a measure of its own for Chinese; offline.
 
 English: 206.835 - 1.015 words/sentences - 84.6 syllables/words ("A new readability yardstick", Flesch, 1948), with
-syllables counted by rules. Chinese, where words and syllables say little: 100 - 2 (characters a clause), our own.
+syllables counted by rules; or minus the score of `_familiar`, which counts unfamiliar words (a list for another
+language may be given). Chinese, where words and syllables say little: 100 - 2 (characters a clause), our own.
 """
 
 from __future__ import annotations
@@ -9,11 +10,13 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from penchant.contracts import Context
 from penchant.records import Segment
+from penchant.signals._familiar import dale_chall, familiar_words
 from penchant.text.segment import segment_ends
 
 __all__ = ["LANGUAGES", "RANGE", "REMOTE", "Options", "build", "flesch", "syllables"]
@@ -38,16 +41,46 @@ class Options(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
     min_words: int = Field(1, ge=1, description="a segment with fewer words (or Han characters) gets `otherwise`")
-    otherwise: float = Field(100.0, description="the score of a segment that has too few words to tell")
+    otherwise: float | None = Field(
+        None, description="the score of a segment that has too few words to tell; null: 100, or 0 for dale_chall"
+    )
+    measure: Literal["flesch", "dale_chall"] = Field(
+        "flesch", description="of texts that are not mostly Han characters"
+    )
+    familiar: str | None = Field(
+        None, description="dale_chall: a file of familiar words, one a line; null: English ones"
+    )
 
 
 def build(options: Options, context: Context) -> Callable[[Sequence[Segment]], list[float]]:
-    """The signal: each segment by itself."""
+    """The signal: each segment by itself.
 
-    def score(segments: Sequence[Segment]) -> list[float]:
-        return [flesch(segment.text, options.min_words, options.otherwise) for segment in segments]
+    Raises:
+        InputError: no such file of familiar words.
+    """
 
-    return score
+    least = options.min_words
+    if options.measure == "dale_chall":
+        known = familiar_words(options.familiar)
+        otherwise = 0.0 if options.otherwise is None else options.otherwise
+
+        def ease(text: str) -> float:
+            if mostly_han(text):
+                return flesch(text, least, otherwise)
+            found = dale_chall(text, known, least)
+            return otherwise if found is None else -found
+    else:
+        otherwise = 100.0 if options.otherwise is None else options.otherwise
+
+        def ease(text: str) -> float:
+            return flesch(text, least, otherwise)
+
+    return lambda segments: [ease(segment.text) for segment in segments]
+
+
+def mostly_han(text: str) -> bool:
+    """Whether a text has more Han characters than words."""
+    return len(_HAN.findall(text)) > len(_WORD.findall(text))
 
 
 def flesch(text: str, min_words: int = 1, otherwise: float = 100.0) -> float:
