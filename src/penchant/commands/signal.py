@@ -16,9 +16,11 @@ command = typer.Typer(
     no_args_is_help=True,
     context_settings=SETTINGS,
     help=(
-        "Preferences of people as numbers: raters' labels to probabilities, and signals trained from labels.\n\n\b\n"
+        "Preferences of people as numbers: raters' labels to probabilities, signals trained from labels, and how well "
+        "signals agree with people.\n\n\b\n"
         "Examples:\n  penchant signal raters labels.tsv.gz --truth truth.tsv.gz\n"
-        "  penchant signal train reviews.jsonl --output signals/sentiment"
+        "  penchant signal train reviews.jsonl --output signals/sentiment\n"
+        "  penchant signal card sentiment reviews.jsonl --label stars"
     ),
 )
 
@@ -169,3 +171,64 @@ def train(
         console.data(found)
     else:
         show(found)
+
+
+@command.command(context_settings=SETTINGS)
+def card(
+    signal: Annotated[str, typer.Argument(metavar="SIGNAL", help="Its name (`penchant list signals`) or a FILE.py.")],
+    data: Annotated[str, typer.Argument(metavar="DATA", help="A file of texts and people's ratings.")],
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="An option of the signal.", show_default=False),
+    ] = None,
+    text: Annotated[str, typer.Option("--text", help="Column of the text, or several: A,B.")] = "text",
+    label: Annotated[str, typer.Option("--label", help="Column of the rating.")] = "label",
+    rater: Annotated[
+        str | None, typer.Option("--rater", help="Column of the rater, where a text has a row for each (with --item).")
+    ] = None,
+    item: Annotated[
+        str | None, typer.Option("--item", help="Column of the text's name, where it has several rows.")
+    ] = None,
+    votes: Annotated[
+        str | None,
+        typer.Option("--votes", help="Column of all of a row's ratings: {rater: rating}, or a list of them."),
+    ] = None,
+    values: Annotated[
+        str | None, typer.Option("--values", metavar="0=bad,1=good", help="Ratings as they stand = what they count as.")
+    ] = None,
+    positive: Annotated[
+        str | None, typer.Option("--positive", help="The label that shall score high; else ratings are numbers.")
+    ] = None,
+    texts: Annotated[int, typer.Option("--texts", min=2, help="At most so many, drawn by a hash.")] = 2000,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", metavar="DIR", help="Folder of card.json and README.md.", show_default=False),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Answer in JSON on stdout.")] = False,
+) -> None:
+    """How well a signal agrees with people: of two texts that they rate differently, how often it has them in order.
+
+    Beside it stand the ceiling (one rater against a text's others, where texts have several), what the length of the
+    text alone would give, and chance. Any signal will do, built in, trained, or a file of your own.
+
+    \b
+    Examples:
+      penchant signal card sentiment sst5.jsonl
+      penchant signal card classifier convabuse.jsonl --set model=signals/toxic --set label=toxic --text user \\
+        --votes annotations --values -3=1,-2=1,-1=1,0=0,1=0
+      penchant signal card readability grades.csv --set measure=dale_chall --label grade --output cards/readability
+      penchant signal card sentiment rated.tsv --item post --rater user --label stars
+    """
+    from penchant.commands._signal_card import go, show
+    from penchant.raters.read import Layout
+
+    known = {
+        said: counts_as for said, _, counts_as in (one.rpartition("=") for one in (values or "").split(",") if one)
+    }
+    alone = rater is None and votes is None
+    layout = Layout(item, rater, label, votes, (label,) if alone else (), known)
+    found = go(signal, options or [], data, text, layout, positive, texts, output)
+    if as_json:
+        console.data(found)
+    else:
+        show(found, output)

@@ -12,7 +12,7 @@ from penchant.data.tables import Bad
 from penchant.errors import DataRejected, InputError
 from penchant.raters.votes import Votes
 
-__all__ = ["Layout", "Rated", "read_votes"]
+__all__ = ["Layout", "Rated", "read_votes", "votes_of"]
 
 _ITEM, _RATER, _LABEL = ("item", "id", "idx"), ("rater", "worker", "annotator"), ("label", "choice", "grade")
 _MOST_BAD = 0.01  # of the votes, before the data are refused
@@ -62,7 +62,7 @@ def read_votes(path: str, layout: Layout) -> Rated:
     bad: Counter[str] = Counter()
     first: tuple[str, int, str] | None = None
     for name, _, number, row in raw_rows(path):
-        found, wrong = ([], [row.cause]) if isinstance(row, Bad) else _votes_of(row, f"{name}#{number}", layout)
+        found, wrong = ([], [row.cause]) if isinstance(row, Bad) else votes_of(row, f"{name}#{number}", layout)
         for cause in wrong:
             bad[cause] += 1
             first = first or (cause, number, name)
@@ -84,7 +84,7 @@ def read_votes(path: str, layout: Layout) -> Rated:
     return Rated(Votes.of(triples, layout.choices, pairs), rows, dict(bad))
 
 
-def _votes_of(row: Mapping[str, Any], place: str, layout: Layout) -> tuple[list[tuple[str, str, str]], list[str]]:
+def votes_of(row: Mapping[str, Any], place: str, layout: Layout) -> tuple[list[tuple[str, str, str]], list[str]]:
     """(item, rater, label) of each vote in a row, and what is wrong with the others."""
     within = layout.votes or next((key for key in ("annotations", "judgements", "votes") if key in row), None)
     if layout.columns:
