@@ -1,10 +1,11 @@
 """Write a corpus to prepare: JSON lines of real texts, their remixes, and repeats, as large as asked for.
 
-    python benchmarks/corpus.py DIR --data $PENCHANT_DATA --megabytes 200 [--sources]
+    python benchmarks/corpus.py DIR --data $PENCHANT_DATA --megabytes 200 [--sources] [--even]
 
 Texts are those of the data folder (books, web pages, encyclopedia, reviews, dialogues) and what installed packages say
 of themselves; `--sources` adds the packages' Python sources. When they are used up, further documents are remixes:
 paragraphs of several texts in another order. One document in twenty repeats an earlier one, one in twenty nearly so.
+`--even` leaves blanks at the ends of lines out, as extractors of web text do.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import gzip
 import json
 import random
+import re
 import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
@@ -78,6 +80,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--megabytes", type=int, default=200)
     parser.add_argument("--sources", action="store_true")
+    parser.add_argument("--even", action="store_true")
     a = parser.parse_args()
     a.folder.mkdir(parents=True, exist_ok=True)
     written, number, count = 0, 0, 0
@@ -88,6 +91,7 @@ def main() -> None:
         with open(a.folder / f"{number:03}.jsonl", "w", encoding="utf-8") as handle:
             while here < size and written + here < a.megabytes * 1_000_000:
                 text = next(made)
+                text = re.sub(r"[^\S\n]+(?=\n|\Z)", "", text).strip("\n") if a.even else text
                 line = json.dumps({"id": f"d{count}", "text": text}) + "\n"
                 count += 1
                 here += len(line)

@@ -6,9 +6,9 @@
 
 The rules: Gopher's quality and repetition filters, FineWeb's (thresholds and ends of lines as in its paper), then
 near duplicates by MinHash. Both sides read JSON lines and write what stays, with two processes. datatrove has its own
-14 bands of 8 rows, splits words by spaces as we do (`--spacy`: by spaCy, as it does if nothing is said), and keeps
-one of each cluster of what shares a band; we compare the texts of what shares one of 32 bands of 4 rows. The rounds
-alternate.
+14 bands of 8 rows, which aim at texts that are 75 % alike (Penedo et al. 2024, section 3.4), splits words by spaces as
+we do (`--spacy`: by spaCy, as it does if nothing is said), and keeps one of each cluster of what shares a band; we
+compare the texts of what shares one of 32 bands of 4 rows, for 75 % too. The rounds alternate.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ from penchant.stages import prepare
 
 if __name__ == "__main__":
     options = prepare.Options(path=sys.argv[1], rules=["gopher_quality", "gopher_repetition", "fineweb"], signals=[],
-                              segment="document", language="en", splits="hash", workers=2)
+                              near_duplicates=0.75, segment="document", language="en", splits="hash", workers=2)
     folder = Path(sys.argv[2])
     folder.mkdir()
     prepare.run(options, StageContext("prepare", folder, {}, 0, 1, lambda: 0, print))

@@ -50,7 +50,15 @@ def rows(folder):
 
 @pytest.mark.parametrize(
     ("architecture", "objective"),
-    [("bert", "conditional"), ("t5", "mle"), ("bart", "rwr"), ("bert", "unlikelihood"), ("t5", "awr"), ("bert", "awr")],
+    [
+        ("bert", "conditional"),
+        ("t5", "mle"),
+        ("bart", "rwr"),
+        ("bert", "unlikelihood"),
+        ("t5", "awr"),
+        ("bert", "awr"),
+        ("bart", "awr"),
+    ],
 )
 def test_it_learns_and_is_the_class_of_transformers(root, tmp_path, architecture, objective):
     import transformers
