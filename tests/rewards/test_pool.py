@@ -128,6 +128,14 @@ def test_a_limit_in_this_process():
         Limited(broken, 5.0)(*rows(["a"]))
 
 
+def test_a_reward_that_wants_to_end_the_program_has_failed_and_does_not_hang():
+    def leaving(prompts, completions, **columns):
+        raise SystemExit("enough")
+
+    with pytest.raises(RuntimeError, match="SystemExit: enough"):
+        Limited(leaving, 5.0)(*rows(["a"]))
+
+
 def test_entries_that_make_no_sense():
     for entry, words in (
         ({"workers": -1}, "whole number"),

@@ -71,6 +71,8 @@ class Limited:
                 found.append(list(self.reward(prompts, completions, **columns)))
             except Exception as error:
                 found.append(error)
+            except BaseException as error:  # sys.exit() of a user's own would else look like a reward that hangs
+                found.append(RuntimeError(f"{type(error).__name__}: {error}"))
 
         thread = threading.Thread(target=work, daemon=True, name="reward")
         thread.start()
