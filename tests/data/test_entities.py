@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import pytest
 
+from penchant.contracts import Context
 from penchant.data import pii
 from penchant.data.entities import finder
 from penchant.errors import InputError
+from penchant.records import Segment
+from penchant.signals import pii as signal
 
 spacy = pytest.importorskip("spacy")
 
@@ -57,3 +60,10 @@ def test_a_pipeline_that_is_not_there_or_finds_other_things_is_refused(pipeline:
     with pytest.raises(InputError, match="does not find: date, group") as error:
         finder(pipeline, ["date", "person", "group"])
     assert "GPE, MONEY, ORG, PERSON" in str(error.value)
+
+
+def test_the_signal_counts_them_where_asked(pipeline: str) -> None:
+    options = signal.Options(kinds=["email"], entities=pipeline, entity_kinds=["place"])
+    text = "Ada Lovelace (ada@acme.org, +44 20 7946 0958) left Paris."
+    assert signal.build(options, Context())([Segment(text, 0)]) == [-2.0]
+    assert signal.build(signal.Options(), Context())([Segment(text, 0)]) == [-2.0]  # the address and the number
