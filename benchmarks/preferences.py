@@ -40,7 +40,7 @@ BALANCED = "reward_model, balanced"
 ROWS = {
     "base": Row(),
     "reward_model": Row(("algorithm=reward_model", *PAIRED)),
-    BALANCED: Row(("algorithm=reward_model", "length_balance=true", *PAIRED)),
+    BALANCED: Row(("algorithm=reward_model", "algorithm_options.length_balance=true", *PAIRED)),
     "sft": Row(("algorithm=sft", *COMMON, "batch_size=32", "optimizer.learning_rate=1e-5", "steps=70")),
     "dpo": Row(("algorithm=dpo", *PAIRED), "sft"),
     "ipo": Row(("algorithm=ipo", *PAIRED), "sft"),

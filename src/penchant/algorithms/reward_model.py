@@ -2,8 +2,8 @@
 
 Bradley-Terry with soft labels and margins; the folder is transformers' `...ForSequenceClassification`, and a reward:
 `rewards='[{name: reward_model, model: DIR}]'`. Judges tend to like length: validation tells how often the longer answer
-wins, how right the model is where the shorter one does, and how far its scores go with length; `length_balance=true`
-weighs that out. Ties have the probability 1/2. Stiennon et al. 2020; Ouyang et al. 2022.
+wins, how right the model is where the shorter one does, and how far its scores go with length; `length_balance` (of
+`algorithm_options`) weighs that out. Ties have the probability 1/2. Stiennon et al. 2020; Ouyang et al. 2022.
 """
 
 from __future__ import annotations

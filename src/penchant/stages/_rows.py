@@ -109,9 +109,8 @@ def _sides(items: Sequence[Item], note: Callable[[str], None]) -> dict[str, int]
     decided = found["longer"] + found["shorter"]
     if decided and not 0.4 <= found["longer"] / decided <= 0.6:
         which = max(("longer", "shorter"), key=lambda name: found[name])
-        note(
-            f"the {which} answer is preferred in {found[which]} of {decided} pairs (length_balance=true evens that out)"
-        )
+        mend = "algorithm_options.length_balance=true evens it out"
+        note(f"the {which} answer is preferred in {found[which]} of {decided} pairs ({mend})")
     return found
 
 
