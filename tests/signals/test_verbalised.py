@@ -6,9 +6,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+from penchant.commands._signal_card import go
 from penchant.contracts import Context
 from penchant.errors import DataRejected, InputError
 from penchant.plugins import plug
+from penchant.raters.read import Layout
 from penchant.records import Segment
 
 
@@ -96,3 +98,17 @@ def test_options(monkeypatch, tmp_path):
         made(None, tmp_path)
     with pytest.raises(InputError, match="a question holds"):
         made("http://x", tmp_path, question="how good?")
+
+
+def test_its_card_counts_what_the_judge_cost(url, tmp_path):
+    rows = [{"text": " ".join(["w"] * n), "label": n + (n == 3)} for n in (1, 2, 3, 4, 5, 9)]
+    (tmp_path / "rated.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    settings = [f"base_url={url}", f"cache={tmp_path / 'cache'}", "dollars_per_million=[1, 2]"]
+    found = [
+        go("verbalised", settings, str(tmp_path / "rated.jsonl"), "text", Layout(columns=("label",)), None, 99, None)
+        for _ in range(2)
+    ]
+    assert found[0]["concordance"][0] == 1.0
+    asked = {"requests": 6, "cached": 0, "read": 120, "written": 18, "dollars": pytest.approx(156e-6)}
+    assert found[0]["service"] == asked
+    assert found[1]["service"] == {"requests": 0, "cached": 6, "read": 0, "written": 0, "dollars": 0}

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from penchant import console
+from penchant import console, registry
 from penchant.data.annotate import score
 from penchant.data.examples import raw_rows
 from penchant.data.split import position
@@ -27,6 +28,7 @@ from penchant.stages._signals import about, build_signals
 __all__ = ["go", "show"]
 
 _MOST_BAD = 0.01
+_AT_ONCE = 8  # texts that a service judges together
 _FURTHER = 5  # times that a rater is drawn from each text's for the ceiling
 
 
@@ -61,7 +63,10 @@ def go(
     chosen = sorted(rated, key=lambda name: position(name, "signal card"))[:limit]
     texts = [rated[name] for name in chosen]
     documents = [Document(name, rated[name].text, (len(rated[name].text),), {}) for name in chosen]
-    scores = np.array([document.scores[label][0] for document in score(documents, {label: built})])
+    remote = getattr(registry.load("signals", signal), "REMOTE", False)  # its time is spent waiting
+    with ThreadPoolExecutor(_AT_ONCE if remote else 1) as pool:
+        parts = pool.map(lambda document: score([document], {label: built}), documents)
+        scores = np.array([document.scores[label][0] for part in parts for document in part])
     means = np.array([np.mean(one.votes) for one in texts])
     if len(set(scores.tolist())) < 2:
         raise DataRejected(
@@ -81,6 +86,9 @@ def go(
         "tied": float(1 - len(set(scores.tolist())) / len(scores)),
         "scores": {q: float(np.quantile(scores, float(q))) for q in ("0.05", "0.25", "0.5", "0.75", "0.95")},
     }
+    if (service := getattr(built, "service", None)) is not None:
+        counted = ("requests", "cached", "read", "written", "dollars")
+        found["service"] = {name: getattr(service, name) for name in counted}
     if output is not None:
         write_json(Path(output) / "card.json", found)
         write_text(Path(output) / "README.md", _page(found))
@@ -173,6 +181,9 @@ def show(found: Mapping[str, Any], output: str | None) -> None:
     console.table(_rows(found), ("signal " + found["signal"]["name"], Path(found["data"]).name))
     for cause, count in found["left_out"].items():
         console.note(f"left out: {count} {cause}")
+    if asked := found.get("service"):
+        told = f"{asked['requests']} questions sent, {asked['cached']} known, {asked['read']} tokens read"
+        console.note(f"{told} and {asked['written']} written: {asked['dollars']:.4f} dollars")
     if output is not None:
         console.note(f"card: {Path(output) / 'README.md'}")
 
