@@ -6,7 +6,7 @@ import pytest
 
 from penchant.contracts import Context
 from penchant.data import pii
-from penchant.data.entities import finder
+from penchant.data.entities import finder, missing
 from penchant.errors import InputError
 from penchant.records import Segment
 from penchant.signals import pii as signal
@@ -60,6 +60,12 @@ def test_a_pipeline_that_is_not_there_or_finds_other_things_is_refused(pipeline:
     with pytest.raises(InputError, match="does not find: date, group") as error:
         finder(pipeline, ["date", "person", "group"])
     assert "GPE, MONEY, ORG, PERSON" in str(error.value)
+
+
+def test_what_is_missing_is_told_without_loading_it(pipeline: str) -> None:
+    assert missing(pipeline) is None
+    assert "no spaCy pipeline 'nowhere'" in str(missing("nowhere"))
+    assert "no spaCy pipeline 'a/b.c'" in str(missing("a/b.c"))
 
 
 def test_the_signal_counts_them_where_asked(pipeline: str) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 from penchant.data.pii import Span, find
 from penchant.errors import InputError, MissingExtra
 
-__all__ = ["ENTITIES", "Entity", "finder"]
+__all__ = ["ENTITIES", "Entity", "finder", "missing"]
 
 Entity = Literal["person", "place", "organization", "group", "date"]
 ENTITIES = get_args(Entity)
@@ -20,7 +22,17 @@ _LABELS: dict[str, Entity] = {
     "NORP": "group", "DATE": "date", "TIME": "date",
 }  # fmt: skip
 _IDLE = ["tagger", "morphologizer", "parser", "senter", "attribute_ruler", "lemmatizer", "trainable_lemmatizer"]
+_MEND = "name one that is installed (python -m spacy download en_core_web_sm), or a folder of one"
 _PIECE = re.compile(r"(?s).{1,100000}(?:\s|\Z)|.{1,100000}")  # characters; spaCy refuses 1,000,000
+
+
+def missing(pipeline: str) -> str | None:
+    """What is not there of a pipeline that shall be loaded, told without loading it; None where nothing is missing."""
+    if importlib.util.find_spec("spacy") is None:
+        return 'it needs: pip install "penchant[entities]"'
+    if Path(pipeline).exists() or (pipeline.isidentifier() and importlib.util.find_spec(pipeline)):
+        return None
+    return f"there is no spaCy pipeline {pipeline!r}; {_MEND}"
 
 
 def finder(pipeline: str | None, kinds: Sequence[Entity]) -> Callable[[str], list[Span]]:
@@ -61,7 +73,7 @@ def _loaded(pipeline: str, kinds: Sequence[Entity]) -> Callable[[str], Iterator[
     except (OSError, ValueError) as error:
         raise InputError(
             f"no spaCy pipeline {pipeline!r} can be read: {str(error).splitlines()[0]}",
-            "name one that is installed (python -m spacy download en_core_web_sm), or a folder of one",
+            _MEND,
         ) from error
     known = {label for name in model.pipe_names for label in getattr(model.get_pipe(name), "labels", ())}
     if lacking := sorted(set(kinds) - {_LABELS[label] for label in known & _LABELS.keys()}):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from penchant import registry
 from penchant.contracts import Complaint, Feed
+from penchant.data.entities import missing
 from penchant.errors import InputError
 from penchant.evaluation.evaluate import MEASURES
 from penchant.models.config import DecoderConfig
@@ -43,6 +44,8 @@ Inputs = Mapping[str, Feed | Path]
 def prepare_check(options: prepare.Options, inputs: Inputs) -> Iterator[Complaint]:
     """Signals that there are, with options that they take, each under a name of its own; inputs that one names."""
     labels = []
+    if options.entities is not None and (problem := missing(options.entities)):
+        yield "entities", problem
     named = {spec.get("model") for spec in options.signals if isinstance(spec, dict)}
     if idle := [role for role in inputs if role not in named]:
         yield (
