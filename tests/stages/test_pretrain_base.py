@@ -86,6 +86,21 @@ def test_new_tokens_leave_the_old_ones_as_they_were(root, name):
     assert widened(wide, size) is wide
 
 
+@pytest.mark.parametrize("name", ["tied", "untied", "gpt2"])
+def test_new_tokens_may_begin_as_words(root, name):
+    """A new token's embedding is that of its words, and what follows it is what follows them."""
+    model = load_model(root / name)
+    size = model.config.vocab_size
+    wide = widened(model, size + 2, like={size: [7], size + 1: []})
+
+    def states(first):
+        with torch.no_grad():
+            return wide(torch.tensor([first, 6, 9]), torch.arange(3), torch.tensor([3]))[-1]
+
+    near, far = (states(size) - states(7)).abs().max(), (states(size + 1) - states(7)).abs().max()
+    assert near < 0.1 * far
+
+
 @pytest.mark.parametrize(("name", "objective"), [("tied", "conditional"), ("untied", "awr"), ("gpt2", "conditional")])
 def test_it_is_trained_on_and_read_by_transformers(root, tmp_path, name, objective):
     """The loss falls from that of the model it began as; control tokens are new; logits are transformers' own."""

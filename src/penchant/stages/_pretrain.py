@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import shutil
 from collections.abc import Mapping, Sequence
 from itertools import islice
@@ -180,7 +181,14 @@ def _model(options: Options, tokenizer: Tokenizer, folder: Path | None, mesh: Me
         raise InputError(
             f"context {options.context} passes the model's {model.config.max_position_embeddings} positions", "lower it"
         )
-    return widened(model, tokenizer.vocab_size, seed)
+    named = {token: _words(name, tokenizer) for name, token in tokenizer.control_ids.items()}
+    return widened(model, tokenizer.vocab_size, seed, named if options.control_init == "words" else None)
+
+
+def _words(name: str, tokenizer: Tokenizer) -> list[int]:
+    """The tokens of a control token's name, as words within a text: `age=60+` as " age 60"."""
+    found = re.findall(r"\w+", name)
+    return tokenizer.encode(" " + " ".join(found)) if found else []
 
 
 def _pack(options: Options, tokenizer: Tokenizer, model: Any, seed: int) -> Pack:

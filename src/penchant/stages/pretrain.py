@@ -73,6 +73,10 @@ class Options(BaseModel, extra="forbid"):
         "recurrent: encoder and decoder of gated units with attention, by BART's noise",
     )
     noise: NoiseOptions = NoiseOptions()
+    control_init: Literal["words", "mean"] = Field(
+        "words",
+        description="a base's new control tokens begin as the words of their names, or as the mean of all tokens",
+    )
     teacher_forcing_ratio: float = Field(
         1.0,
         ge=0,
