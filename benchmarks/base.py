@@ -19,8 +19,10 @@ import torch
 
 from penchant import api
 from penchant.contracts import Context
+from penchant.data.store import read_documents
 from penchant.metrics.distinct import distinct
 from penchant.metrics.intervals import draws, percentiles
+from penchant.models.quantities import sequence_logprobs
 from penchant.plugins import plug
 from penchant.policy import Policy
 from penchant.records import Segment
@@ -29,7 +31,7 @@ from penchant.runs.executor import execute
 SAMPLES, NEW = 256, 40
 
 
-def recipe(model: Path, data: Path, runs: Path, steps: int, rate: float, beside: bool) -> dict:
+def recipe(model: Path, data: Path, runs: Path, steps: int, rate: float, beside: bool, init: str) -> dict:
     """The judge, the data, and both trainings."""
     train = {
         "kind": "pretrain", "inputs": {"data": "prepare", "base": str(model)}, "steps": steps, "batch_size": 16,
@@ -50,7 +52,8 @@ def recipe(model: Path, data: Path, runs: Path, steps: int, rate: float, beside:
             },
             **({"mle": train} if beside else {}),
             "conditional": {
-                **train, "objective": {"name": "conditional", "signal": "liked", "threshold": 0.5, "drop": 0.1}
+                **train, "control_init": init,
+                "objective": {"name": "conditional", "signal": "liked", "threshold": 0.5, "drop": 0.1},
             },
         },
     }  # fmt: skip
@@ -75,6 +78,18 @@ def same_logits(policy: Policy, text: str) -> float:
         return float((states @ ours.head.T - wanted).abs().max())
 
 
+def told_apart(policy: Policy, path: Path) -> str:
+    """Share of held-out sentences that the token of their own label makes likelier than the other one does."""
+    documents = read_documents(path)
+    ids = [policy.tokenizer.encode(document.text) for document in documents]
+    sums = [
+        np.array([float(x[1:].sum()) for x in sequence_logprobs(policy.model, [[*head, *one] for one in ids])])
+        for head in ([policy.tokenizer.eos_id, policy.control(ask)] for ask in ("good", "bad"))
+    ]
+    liked = np.array([document.scores["liked"][0] > 0.5 for document in documents])
+    return figure(((sums[0] > sums[1]) == liked).astype(float))
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -83,11 +98,20 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--learning-rate", type=float, default=5e-4)
+    parser.add_argument("--control-init", default="words", choices=["words", "mean"])
     parser.add_argument("--alone", action="store_true", help="without plain likelihood beside")
     a = parser.parse_args()
     run = execute(
         api.resolved(
-            recipe(a.model.resolve(), a.data.resolve(), a.runs.resolve(), a.steps, a.learning_rate, not a.alone)
+            recipe(
+                a.model.resolve(),
+                a.data.resolve(),
+                a.runs.resolve(),
+                a.steps,
+                a.learning_rate,
+                not a.alone,
+                a.control_init,
+            )
         )
     )
     judge = {"name": "classifier", "model": str(run.stage("judge")), "label": "positive"}
@@ -103,7 +127,9 @@ def main() -> None:
         print(f"| {name} | {figure((said[0] > 0.5).astype(float))} | {figure(said[1])} "
               f"| {distinct(texts, size=2000).value:.3f} |", flush=True)  # fmt: skip
         (a.runs / f"{name.replace(', ', '-').replace(' ', '-')}.txt").write_text("\n".join(texts), "utf-8")
-    print(f"\nlogits of the folder in transformers: {same_logits(conditional, 'a film that is good .'):.1e} apart")
+    held = told_apart(conditional, run.stage("prepare") / "validation.parquet")
+    print(f"\nheld-out sentences told apart by the two tokens: {held}")
+    print(f"logits of the folder in transformers: {same_logits(conditional, 'a film that is good .'):.1e} apart")
 
 
 if __name__ == "__main__":
