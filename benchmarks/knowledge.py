@@ -1,7 +1,7 @@
 """A knowledge graph on real data: claims told true from false, names found in texts.
 
     python benchmarks/knowledge.py --data $PENCHANT_DATA/kg            # CoDEx-S, UMLS: minutes
-    python benchmarks/knowledge.py --data $PENCHANT_DATA/kg --sets wn18rr_text,fb15k237    # half an hour each
+    python benchmarks/knowledge.py --data $PENCHANT_DATA/kg --sets wn18rr_text,fb15k237    # over half an hour each
 
 The store is made from train. CoDEx-S: valid triples against its verified negatives (both files are the test; the
 vectors' options are chosen on a tenth of train). Elsewhere each valid triple stands against the same with another tail,
