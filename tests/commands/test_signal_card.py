@@ -74,6 +74,7 @@ def test_labels_that_are_words_need_one_that_shall_score_high(
     assert "--positive, one of dull, fresh" in capsys.readouterr().err
     assert call("repetition", data, "--set", "n=1", "--positive", "fresh", "--json") == 0
     found = told(capsys)
+    assert found["tied"] == 1.0  # two scores, each of four texts
     assert found["concordance"][0] == 1.0 and found["ceiling"] == [None, None, None]
     assert call("repetition", data, "--positive", "new") == 2
     assert "the labels are dull, fresh" in capsys.readouterr().err

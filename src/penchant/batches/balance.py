@@ -27,8 +27,7 @@ def preferred_longer(items: Sequence[Item]) -> np.ndarray:
 def by_length(items: Sequence[Item]) -> list[Item]:
     """Pairs with a column `weight`, mean 1: those whose longer answer is preferred weigh as much in all as the others.
 
-    Where neither is longer, or raters tied, a pair weighs 1. (As in propensity weighting with one stratum a sign of
-    the difference: Rosenbaum and Rubin 1983.)
+    Where neither is longer, or raters tied, a pair weighs 1.
 
     Raises:
         DataRejected: the longer answer (or the shorter one) is always preferred, so that there is nothing to balance.

@@ -68,7 +68,8 @@ def go(
         parts = pool.map(lambda document: score([document], {label: built}), documents)
         scores = np.array([document.scores[label][0] for part in parts for document in part])
     means = np.array([np.mean(one.votes) for one in texts])
-    if len(set(scores.tolist())) < 2:
+    shared = np.unique(scores, return_counts=True)[1]  # texts of each score
+    if len(shared) < 2:
         raise DataRejected(
             f"every text has the score {scores[0]:g}", "the signal tells nothing of these texts", file=data
         )
@@ -83,7 +84,7 @@ def go(
         "length_alone": concordance([len(one.text) for one in texts], means),
         "ceiling": _ceiling(texts),
         "votes_a_text": float(np.mean([len(one.votes) for one in texts])),
-        "tied": float(1 - len(set(scores.tolist())) / len(scores)),
+        "tied": float((shared[shared > 1]).sum() / len(scores)),
         "scores": {q: float(np.quantile(scores, float(q))) for q in ("0.05", "0.25", "0.5", "0.75", "0.95")},
     }
     if (service := getattr(built, "service", None)) is not None:
