@@ -96,7 +96,10 @@ def test_what_is_wrong_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str
         tmp_path / "e.jsonl", [{"text": "a b", "label": None}, *({"text": f"a {k}", "label": k} for k in range(5))]
     )
     assert call("repetition", data) == 4
-    assert "missing label; 1 votes or rows are unusable" in capsys.readouterr().err
+    assert "missing label; 1 of 6 votes are unusable" in capsys.readouterr().err
+    data = rows(tmp_path / "f.jsonl", [{"text": " ", "label": 1}, *({"text": f"a {k}", "label": k} for k in range(5))])
+    assert call("repetition", data) == 4
+    assert "1 of 6 texts are empty" in capsys.readouterr().err
 
 
 @pytest.mark.skipif(DATA is None, reason="PENCHANT_DATA is not set")

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +13,12 @@ import numpy as np
 
 from penchant import console, registry
 from penchant.data.annotate import score
-from penchant.data.examples import raw_rows
 from penchant.data.split import position
-from penchant.data.tables import Bad
 from penchant.errors import DataRejected, InputError
 from penchant.files import write_json, write_text
 from penchant.metrics.concordance import concordance
 from penchant.options import from_arguments
-from penchant.raters.read import Layout, votes_of
+from penchant.raters.read import Layout, read_votes
 from penchant.records import Document
 from penchant.stages._signals import about, build_signals
 
@@ -78,7 +75,7 @@ def go(
         "data": data,
         "texts": len(texts),
         "texts_there": there,
-        "left_out": dict(left_out),
+        "left_out": left_out,
         "positive": positive,
         "concordance": concordance(scores, means),
         "length_alone": concordance([len(one.text) for one in texts], means),
@@ -96,37 +93,23 @@ def go(
     return found
 
 
-def _read(path: str, text: str, layout: Layout, positive: str | None) -> tuple[dict[str, Rated], Counter[str]]:
-    """Texts by item, with their votes as numbers."""
-    texts: dict[str, str] = {}
-    said: dict[str, list[str]] = defaultdict(list)
-    bad: Counter[str] = Counter()
-    first: tuple[str, int] | None = None
-    for name, _, number, row in raw_rows(path):
-        if isinstance(row, Bad):
-            bad[row.cause], first = bad[row.cause] + 1, first or (row.cause, number)
-            continue
-        if missing := [column for column in text.split(",") if column not in row]:
-            mend = f"the columns are {', '.join(row)}; set --text"
-            raise InputError(f"no column {missing[0]!r}", mend, file=path, row=number)
-        votes, wrong = votes_of(row, f"{name}#{number}", layout)
-        written = "\n".join(str(row[column]) for column in text.split(",") if row[column] is not None)
-        for cause in wrong or ([] if written.strip() else ["empty text"]):
-            bad[cause], first = bad[cause] + 1, first or (cause, number)
-        for item, _, label in votes if written.strip() else ():
-            texts.setdefault(item, written)
-            said[item].append(label)
-    every = sorted({label for labels in said.values() for label in labels})
-    if first is not None and sum(bad.values()) > _MOST_BAD * (sum(map(len, said.values())) + sum(bad.values())):
-        counts = ", ".join(f"{n} {cause}" for cause, n in bad.items())
-        raise DataRejected(f"{first[0]}; {sum(bad.values())} votes or rows are unusable ({counts})", "mend them",
-                           file=path, row=first[1])  # fmt: skip
-    if len(every) < 2:
-        raise DataRejected(
-            f"every text is rated {', '.join(every) or 'by nobody'}", "give ratings that differ", file=path
-        )
-    counts_as = _numbers(every, positive)
-    return {item: Rated(texts[item], [counts_as[label] for label in labels]) for item, labels in said.items()}, bad
+def _read(path: str, text: str, layout: Layout, positive: str | None) -> tuple[dict[str, Rated], dict[str, int]]:
+    """Texts by item, with their votes as numbers; what is left out by cause."""
+    columns = tuple(text.split(","))
+    rated = read_votes(path, replace(layout, keep=columns))
+    votes = rated.votes
+    counts_as = _numbers(votes.labels, positive)
+    written = {
+        item: "\n".join(str(row[name]) for name in columns if row[name] is not None) for item, row in rated.rows.items()
+    }
+    found = {item: Rated(written[item], []) for item in votes.items if written[item].strip()}
+    for item, label in zip(votes.item.tolist(), votes.label.tolist(), strict=True):
+        if (name := votes.items[item]) in found:
+            found[name].votes.append(counts_as[votes.labels[label]])
+    empty = len(votes.items) - len(found)
+    if empty > _MOST_BAD * len(votes.items):
+        raise DataRejected(f"{empty} of {len(votes.items)} texts are empty", "set --text, or leave them out", file=path)
+    return found, {**rated.left_out, **({"empty text": empty} if empty else {})}
 
 
 def _numbers(labels: Sequence[str], positive: str | None) -> dict[str, float]:

@@ -12,7 +12,7 @@ from penchant.data.tables import Bad
 from penchant.errors import DataRejected, InputError
 from penchant.raters.votes import Votes
 
-__all__ = ["Layout", "Rated", "read_votes", "votes_of"]
+__all__ = ["Layout", "Rated", "read_votes"]
 
 _ITEM, _RATER, _LABEL = ("item", "id", "idx"), ("rater", "worker", "annotator"), ("label", "choice", "grade")
 _MOST_BAD = 0.01  # of the votes, before the data are refused
@@ -29,6 +29,7 @@ class Layout:
         values: a label as it stands -> what it counts as.
         pair: the columns of two texts that a row compares.
         choices: what says that the first is better, the second, and (if there are ties) neither.
+        keep: columns that each row must have; of a long table they are kept with the item.
     """
 
     item: str | None = None
@@ -39,11 +40,12 @@ class Layout:
     values: Mapping[str, str] = field(default_factory=dict)
     pair: tuple[str, str] | None = None
     choices: tuple[str, ...] = ()
+    keep: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
 class Rated:
-    """Votes, and the row that each item was read from (of a long table its name alone)."""
+    """Votes, and the row that each item was read from (of a long table its name, and what the layout keeps)."""
 
     votes: Votes
     rows: Mapping[str, Mapping[str, Any]]
@@ -62,7 +64,7 @@ def read_votes(path: str, layout: Layout) -> Rated:
     bad: Counter[str] = Counter()
     first: tuple[str, int, str] | None = None
     for name, _, number, row in raw_rows(path):
-        found, wrong = ([], [row.cause]) if isinstance(row, Bad) else votes_of(row, f"{name}#{number}", layout)
+        found, wrong = ([], [row.cause]) if isinstance(row, Bad) else _votes_of(row, f"{name}#{number}", layout)
         for cause in wrong:
             bad[cause] += 1
             first = first or (cause, number, name)
@@ -84,7 +86,7 @@ def read_votes(path: str, layout: Layout) -> Rated:
     return Rated(Votes.of(triples, layout.choices, pairs), rows, dict(bad))
 
 
-def votes_of(row: Mapping[str, Any], place: str, layout: Layout) -> tuple[list[tuple[str, str, str]], list[str]]:
+def _votes_of(row: Mapping[str, Any], place: str, layout: Layout) -> tuple[list[tuple[str, str, str]], list[str]]:
     """(item, rater, label) of each vote in a row, and what is wrong with the others."""
     within = layout.votes or next((key for key in ("annotations", "judgements", "votes") if key in row), None)
     if layout.columns:
@@ -141,8 +143,6 @@ def _named(row: Mapping[str, Any], given: str | None, usual: Sequence[str], what
 
 def _own(row: Any, item: str, layout: Layout) -> dict[str, Any]:
     """What is kept of a row: all of it, but of a long table's the item alone."""
-    if layout.pair is not None:
-        for name in layout.pair:
-            _column(row, name)
+    kept = {name: _column(row, name) for name in (*layout.keep, *(layout.pair or ()))}
     long = not layout.columns and layout.votes is None and not {"annotations", "judgements", "votes"} & set(row)
-    return {"item": item} if long and layout.pair is None else dict(row)
+    return {"item": item, **kept} if long and layout.pair is None else dict(row)
