@@ -40,8 +40,6 @@ def main() -> None:
                 a.device,
             ]
             command += ["--steps", a.steps, "--rows", str(rows), "--length", str(length), "--json"]
-            # As many tokens in a forward at each length, else longer rows would also mean fewer, larger ones.
-            command += ["--micro-batch-size", str(max(1, 2048 // length))]
             done = subprocess.run(command, capture_output=True, text=True)
             if done.returncode:
                 sys.exit(done.stderr)

@@ -7,8 +7,10 @@ from as what they like), e-mails made politer (POPQUORN: gender and occupation),
 duplicates are dropped over a whole set; then it is cut in two by writer, or by text where no writer is named. A small
 model is pretrained on one part, led by the attributes; linear classifiers learn each attribute from four fifths of the
 other, and what they say of its last fifth is the ceiling. Samples begin from nothing. Perplexity is the model's own of
-its samples without any profile. What another attribute does in the samples where one is asked stands beside what it
-does in real texts that neither the model nor the judges saw: what an asked attribute drags along.
+its samples without any profile. Beside the ceiling: the same judge on real texts cut to the samples' length, and the
+model itself as the judge of real texts (under which value's token a text is likeliest). What another attribute does in
+the samples where one is asked stands beside what it does in real texts that neither the model nor the judges saw: what
+an asked attribute drags along.
 """
 
 from __future__ import annotations
@@ -98,8 +100,12 @@ class Judge:
         self.model: Linear = fit(train, np.eye(len(values))[y[~held]], self.values, 1.0)
         self.model.bias[:] -= np.log(weights / weights.sum())
         self.real = [row for row, h in zip(mine, held, strict=True) if h]
-        said = self(row["text"] for row in self.real)
-        self.ceiling = float(np.mean([(said[y[held] == k] == k).mean() for k in range(len(values))]))
+        self.ceiling = self.told(self(row["text"] for row in self.real), name, one)
+
+    def told(self, said: np.ndarray, name: str, one: Set) -> float:
+        """The share of the unseen real texts told right by `said` (int [texts]), each value weighing the same."""
+        true = np.array([self.values.index(str(value(row, name, one))) for row in self.real])
+        return float(np.mean([(said[true == k] == k).mean() for k in range(len(self.values))]))
 
     def __call__(self, texts) -> np.ndarray:
         return self.model.probabilities(list(texts)).argmax(1)
@@ -149,6 +155,12 @@ def perplexity(policy: Policy, texts: list[str]) -> float:
     return float(np.exp(-np.concatenate(found).mean()))
 
 
+def likeliest(policy: Policy, texts: Sequence[str], name: str, values: Sequence[str]) -> np.ndarray:
+    """Under which value's token each text's first NEW tokens are likeliest, a value being as likely beforehand."""
+    found = [[row[:NEW].sum() for row in policy.logprobs(texts, profile=[f"{name}={v}"])] for v in values]
+    return np.array(found).argmax(0)
+
+
 def distinct(texts: list[str]) -> float:
     """Different bigrams among the first 3,000."""
     grams = [pair for text in texts for pair in zip(words(text), words(text)[1:], strict=False)][:3000]
@@ -180,6 +192,10 @@ def attribute(name: str, one: Set, policy: Policy, judges: dict[str, Judge]) -> 
               f"| {distinct(texts):.3f} |", flush=True)  # fmt: skip
     real = [row["text"][:300] for row in judge.real][:600]
     print(f"| real texts | | {judge.ceiling:.3f} | {perplexity(policy, real):.2f} | {distinct(real):.3f} |")
+    whole = [row["text"] for row in judge.real]
+    cut = [policy.tokenizer.decode(policy.tokenizer.encode(text)[:NEW]) for text in whole]
+    print(f"\nof real texts' first {NEW} tokens the judge tells {judge.told(judge(cut), name, one):.3f}, "
+          f"the model itself {judge.told(likeliest(policy, whole, name, judge.values), name, one):.3f}")  # fmt: skip
     plain = sampled(policy, [], None, 9)
     print(
         f"\nasked for nothing, judged {judge.shares(plain)}; real texts {judge.shares(r['text'] for r in judge.real)}"

@@ -121,10 +121,18 @@ class Policy:
         named = self.model.config.eos_token_id
         return sorted({self.tokenizer.eos_id, *(named if isinstance(named, list) else [named])} - {None})
 
-    def logprobs(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """The log-prob (nats) of each token of each text, given those before: float32 [tokens]."""
-        head = [self.tokenizer.eos_id]
-        return sequence_logprobs(self.model, [head + self.tokenizer.encode(text) for text in texts])
+    def logprobs(self, texts: Sequence[str], profile: Sequence[str] = ()) -> list[np.ndarray]:
+        """The log-prob (nats) of each token of each text, given those before: float32 [tokens].
+
+        Args:
+            profile: who is to have written them, as in `generate`; its own tokens are given, not counted.
+
+        Raises:
+            InputError: there is no such profile.
+        """
+        who = attributes_of(profile, self.layout.profile)
+        found = sequence_logprobs(self.model, [self._prompt(text, None, who) for text in texts])
+        return [row[len(who) :] for row in found]
 
     def score(self, texts: Sequence[str], signal: str = "style", **options: Any) -> list[list[float]]:
         """What a preference signal says of each segment (cut as in training) of each text, higher is better."""

@@ -33,14 +33,14 @@ def test_what_is_chosen_fits_or_is_warned_of(free: int, fixed: int, token: int, 
     found = fit(free, fixed, token, row, threads)
     assert found.rows >= 1
     assert (fixed + found.rows * row * token * threads <= free) or (found.rows == 1 and found.warning)
-    assert found.rows * row <= max(row, 4096)
+    assert found.rows * row <= max(row, 2048)
     more = fit(free * 2, fixed, token, row, threads)
     assert more.rows >= found.rows
 
 
 def test_with_memory_to_spare_it_is_what_pays() -> None:
-    assert fit(None, 0, 1, 256, 1).rows == 16
-    assert fit(64 * GB, GB, 100_000, 256, 2).rows == 8
+    assert fit(None, 0, 1, 256, 1).rows == 8
+    assert fit(64 * GB, GB, 100_000, 256, 2).rows == 4
     assert fit(64 * GB, GB, 1000, 256, 16).rows == 4  # a thread's forward stays large enough
     assert fit(64 * GB, GB, 1000, 8192, 2).rows == 1
     assert fit(GB, 0, 400_000, 256, 2).rows == 4

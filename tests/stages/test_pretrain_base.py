@@ -138,6 +138,14 @@ def test_profiles_get_tokens_and_guide(root, tmp_path):
         policy.generate("the", profile=["age=50"])
     with pytest.raises(InputError, match="guidance without a profile"):
         policy.generate("the", guidance=2.0)
+    ids = policy.tokenizer.encode(TEXT)[:12]
+    text = policy.tokenizer.decode(ids)
+    (given,) = policy.logprobs([text], profile=["age=40+"])
+    led = [policy.tokenizer.eos_id, policy.tokenizer.control_ids["age=40+"], *ids]
+    np.testing.assert_array_equal(given, sequence_logprobs(policy.model, [led])[0][1:])
+    assert len(given) == len(policy.logprobs([text])[0]) == len(ids)
+    with pytest.raises(InputError, match="knows no profile 'age=50'"):
+        policy.logprobs([text], profile=["age=50"])
 
 
 def test_what_cannot_be_a_base_is_refused(root, tmp_path):

@@ -38,6 +38,7 @@ from penchant.sampling.engine import generate
 from penchant.text.tokenizer import Tokenizer
 from penchant.training.loop import TrainingPlan, train
 from penchant.training.optimizer import Optimizer, OptimizerOptions
+from penchant.training.size import rows_at_once
 
 __all__ = ["WORKS", "Bench", "run"]
 
@@ -47,13 +48,16 @@ PAIRS, PAIR = 32, 512  # pairs a step, tokens of a prompt and an answer at most
 
 @dataclass
 class Bench:
-    """A model, its tokenizer and lines, and how it is to be run; `replay`: see `Rollouts`, None for where it pays."""
+    """A model, its tokenizer and lines, and how it is to be run.
+
+    `micro_batch_size` None: what a run would choose; `replay`: see `Rollouts`, None for where it pays.
+    """
 
     model: Decoder
     tokenizer: Tokenizer
     lines: list[str]
     steps: int
-    micro_batch_size: int
+    micro_batch_size: int | None
     threads: int
     device: str = "cpu"
     rows: int = ROWS
@@ -66,7 +70,7 @@ class Bench:
         folder: Path,
         dtype: torch.dtype,
         steps: int,
-        micro_batch_size: int,
+        micro_batch_size: int | None,
         threads: int,
         device: str = "cpu",
         rows: int = ROWS,
@@ -83,6 +87,15 @@ class Bench:
         text = lines.read_text(encoding="utf-8").splitlines()
         model = load_model(folder, dtype, device)
         return cls(model, Tokenizer.load(folder), text, steps, micro_batch_size, threads, device, rows, length)
+
+    @property
+    def mesh(self) -> Mesh:
+        """This process's threads and device."""
+        return Mesh(self.threads, self.device, Place())
+
+    def rows_at_once(self, longest: int) -> int:
+        """Rows of one forward, of so many tokens at most."""
+        return rows_at_once(self.micro_batch_size, self.model, longest, self.mesh)
 
     def prompts(self, count: int) -> list[str]:
         """The first lines of 21 to 59 characters."""
@@ -119,8 +132,7 @@ def _train(bench: Bench, source: Source, objective: Any) -> list[float]:
     options = OptimizerOptions(name="adamw", learning_rate=1e-4, schedule="linear", warmup=0.0, weight_decay=0.0)
     timer = _Timer()
     plan = TrainingPlan(source, objective, bench.steps, save_steps=bench.steps + 1)
-    mesh = Mesh(bench.threads, bench.device, Place())
-    train(bench.model, Optimizer(bench.model, options, bench.steps), plan, timer, mesh=mesh)
+    train(bench.model, Optimizer(bench.model, options, bench.steps), plan, timer, mesh=bench.mesh)
     return timer.seconds
 
 
@@ -136,7 +148,7 @@ def sft(bench: Bench) -> tuple[list[float], int]:
     if len(windows) < bench.rows:
         problem = f"the text makes {len(windows)} rows of {bench.length} tokens"
         raise InputError(problem, "ask for fewer rows, or give more lines in bench_lines.txt")
-    source = Corpus(windows, bench.rows * bench.length, bench.micro_batch_size, 0)
+    source = Corpus(windows, bench.rows * bench.length, bench.rows_at_once(bench.length), 0)
     objective = registry.load("objectives", "mle").build(None, Context())
     return _train(bench, source, objective), bench.rows * bench.length
 
@@ -173,6 +185,7 @@ def grpo(bench: Bench) -> tuple[list[float], int]:
     task, tokenizer = _ShareOfE(), bench.tokenizer
     documents = [Document(str(i), line, (len(line),)) for i, line in enumerate(bench.prompts(512))]
     prompts = PromptSet(documents, task, tokenizer, CONTEXT, None, None, 0)
+    longest = NEW + max(len(ids) for ids in tokenizer.encode_batch([d.text for d in documents]))
     module = registry.load("algorithms", "grpo")
     algorithm = module.build(module.Options(beta=0.0), Context(tokenizer=tokenizer))
     with tempfile.TemporaryDirectory() as folder:
@@ -187,7 +200,7 @@ def grpo(bench: Bench) -> tuple[list[float], int]:
             Sampling(NEW, 1.0, (), tokenizer.special_ids),
             batch_size=PROMPTS * GROUP,
             num_generations=GROUP,
-            micro_batch_size=bench.micro_batch_size,
+            micro_batch_size=bench.rows_at_once(longest),
             how="sum",
             seed=0,
             folder=Path(folder),
@@ -223,8 +236,8 @@ def dpo(bench: Bench) -> tuple[list[float], int]:
     ]
     objective = registry.load("objectives", "dpo")
     reference = copy.deepcopy(bench.model).requires_grad_(False)
-    mesh = Mesh(bench.threads, bench.device, Place())
-    source = _Referred(reference, bench.model, items, PAIRS, max(1, bench.micro_batch_size // 2), 0, mesh)
+    micro = bench.rows_at_once(PAIR) if bench.micro_batch_size is None else max(1, bench.micro_batch_size // 2)
+    source = _Referred(reference, bench.model, items, PAIRS, micro, 0, bench.mesh)
     tokens = sum(len(row) for row in ids[: 3 * PAIRS])
     return _train(bench, source, objective.build(objective.Options(), Context())), tokens
 

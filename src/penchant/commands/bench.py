@@ -22,7 +22,9 @@ def command(
         Literal["auto", "bfloat16", "float32"], typer.Option(help="Number format of the weights.")
     ] = "auto",
     steps: Annotated[int, typer.Option(min=2, help="Steps; the first warms up and is dropped.")] = 4,
-    micro_batch_size: Annotated[int, typer.Option(min=1, help="Rows in one forward.")] = 8,
+    micro_batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows in one forward; by default what a run would choose.")
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     rows: Annotated[int, typer.Option(min=1, help="Rows a step, of sft.")] = 64,
     length: Annotated[int, typer.Option(min=2, help="Tokens a row, of sft.")] = 256,

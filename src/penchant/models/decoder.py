@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from penchant.models import flash, functions
+from penchant.models import flash, functions, linear
 from penchant.models.attention import Layout, causal_attention, rotate
 from penchant.models.buckets import buckets
 from penchant.models.config import DecoderConfig
@@ -46,26 +46,30 @@ class Together(nn.Module):
     names: tuple[str, ...]
     held: tuple[Tensor, Tensor | None] | None = None
 
-    def stacked(self) -> tuple[Tensor, Tensor | None] | None:
-        """The matrices and biases one over the other; derived, never saved. None where one of them is not plain."""
+    def parts(self) -> tuple[list[Tensor], list[Tensor]] | None:
+        """The matrices and biases. None where one of the layers is not plain."""
         parts: list[Any] = [getattr(self, name) for name in self.names]
         if any(type(part) is not nn.Linear for part in parts):
             return None
-        bias = None if parts[0].bias is None else torch.cat([part.bias for part in parts])
-        return torch.cat([part.weight for part in parts]), bias
+        return [part.weight for part in parts], [part.bias for part in parts if part.bias is not None]
+
+    def stacked(self) -> tuple[Tensor, Tensor | None] | None:
+        """The matrices and biases one over the other; derived, never saved. None where one of them is not plain."""
+        found = self.parts()
+        return None if found is None else (torch.cat(found[0]), torch.cat(found[1]) if found[1] else None)
 
     def project(self, x: Tensor, out: Tensor | None = None) -> Tensor:
         """What the layers give for x [T, hidden], side by side; `out` is that, where it is known."""
-        matrix = self.held or self.stacked()
-        if out is not None and matrix is not None:
-            return functions.given_linear(x, *matrix, out)
-        if matrix is None:
+        if self.held is not None and out is None:
+            return F.linear(x, *self.held)
+        found = self.parts()
+        if found is None:
             return torch.cat([getattr(self, name)(x) for name in self.names], dim=-1)
-        return F.linear(x, *matrix)
+        return linear.stacked_linear(x, *found, out)
 
 
 def _linear(layer: Any, x: Tensor, out: Tensor | None) -> Tensor:
-    return layer(x) if out is None else functions.given_linear(x, layer.weight, layer.bias, out)
+    return layer(x) if out is None else linear.given_linear(x, layer.weight, layer.bias, out)
 
 
 class Attention(Together):
@@ -105,8 +109,12 @@ class FeedForward(Together):
         self.down_proj = nn.Linear(c.intermediate_size, c.hidden_size, bias=c.mlp_bias)
 
     def forward(self, x: Tensor, layer: int, given: Given | None = None) -> Tensor:
-        both = functions.swiglu(self.project(x, None if given is None else given(4 * layer + 2)))
-        return _linear(self.down_proj, both, None if given is None else given(4 * layer + 3))
+        both = self.project(x, None if given is None else given(4 * layer + 2))
+        down: Any = self.down_proj
+        if type(down) is nn.Linear:
+            out = None if given is None else given(4 * layer + 3)
+            return linear.gated_linear(both, down.weight, down.bias, out)
+        return down(linear.swiglu(both))
 
 
 class Block(nn.Module):

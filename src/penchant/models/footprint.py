@@ -39,15 +39,15 @@ def footprint(config: DecoderConfig, wide: bool, length: int, checkpointed: bool
     size = 4 if wide else 2
     c, parameters = config, config.parameters()
     inner, group = c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
-    stacked = (inner + 2 * group + 2 * c.intermediate_size) * c.hidden_size  # derived in each block, kept for backward
+    stacked = (inner + 2 * group + 2 * c.intermediate_size) * c.hidden_size  # derived in a block, one at a time
     attention = c.num_attention_heads * (length / 2 + 64) if length <= _KEEP else 0
-    block = 4 * c.hidden_size + 2 * (inner + group) + inner + 3 * c.intermediate_size + attention
+    block = 4 * c.hidden_size + 2 * (inner + group) + inner + 2 * c.intermediate_size + attention
     layers = c.num_hidden_layers
     kept = layers * c.hidden_size + 2 * block if checkpointed else layers * block
     moments = 8 + (4 if wide else 4 + 4 + size)  # two; gradient, or master, its gradient and the weight's own
     head = c.vocab_size * c.hidden_size * (4 + size) + 2 * _LOGITS * size
     return Footprint(
         weights=parameters * (size + moments),
-        thread=parameters * size + (1 if checkpointed else layers) * stacked * size + head,
+        thread=parameters * size + stacked * size + head,
         token=int(_OVERHEAD * size * (kept + 6 * c.hidden_size)),
     )

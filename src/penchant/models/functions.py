@@ -16,7 +16,7 @@ from torch import Tensor
 from penchant.models import kernels
 from penchant.models.buckets import Bucket
 
-__all__ = ["add_norm", "attention", "given_linear", "swiglu"]
+__all__ = ["add_norm", "attention"]
 
 KEEP = 256  # rows up to so many tokens keep their attention weights for the backward; longer ones make them again
 
@@ -43,43 +43,6 @@ class _AddNorm(torch.autograd.Function):
 def add_norm(x: Tensor, add: Tensor | None, gain: Tensor, eps: float) -> tuple[Tensor, Tensor]:
     """The residual stream x + add [T, hidden], and its RMSNorm (Zhang & Sennrich 2019)."""
     return _AddNorm.apply(x, add, gain, eps)
-
-
-class _SwiGLU(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, both: Tensor) -> Tensor:
-        both = both.contiguous()
-        ctx.save_for_backward(both)
-        return kernels.swiglu(both)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        return kernels.swiglu_backward(grads[0].contiguous(), *ctx.saved_tensors)
-
-
-def swiglu(both: Tensor) -> Tensor:
-    """silu(gate) * up of [T, 2 * width], gate and up side by side (Shazeer 2020)."""
-    return _SwiGLU.apply(both)
-
-
-class _GivenLinear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return out.view_as(out)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, weight = ctx.saved_tensors
-        d = grads[0].contiguous()
-        needs = ctx.needs_input_grad
-        d_bias = d.sum(0, dtype=torch.float32).to(d.dtype) if needs[2] else None
-        return d @ weight if needs[0] else None, d.T @ x if needs[1] else None, d_bias, None
-
-
-def given_linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
-    """`out`, which is known to be x W' + b, with that product's gradients."""
-    return _GivenLinear.apply(x, weight, bias, out)
 
 
 def _blocks(bucket: Bucket, group: int, groups: int, window: int) -> Iterator[tuple[slice, slice, kernels.Seen]]:

@@ -136,7 +136,7 @@ void causal_softmax_backward(const T* weights, T* d, I n, I queries, I keys, I f
     }
 }
 
-// out = silu(gate) * up, both side by side in both [rows, 2 * width].
+// out = silu(gate) * up, both side by side in both [rows, 2 * width]; its backward makes out again on the way.
 void swiglu(const T* both, T* out, I rows, I width) {
     for (I r = 0; r < rows; r++) {
         const T* gate = both + r * 2 * width; const T* up = gate + width; T* o = out + r * width;
@@ -144,14 +144,14 @@ void swiglu(const T* both, T* out, I rows, I width) {
         for (I i = 0; i < width; i++) { float g = get(gate[i]); put(o[i], rounded(g / (1.0f + fast_exp(-g))) * get(up[i])); }
     }
 }
-void swiglu_backward(const T* d_out, const T* both, T* d_both, I rows, I width) {
+void swiglu_backward(const T* d_out, const T* both, T* d_both, T* out, I rows, I width) {
     for (I r = 0; r < rows; r++) {
         const T* gate = both + r * 2 * width; const T* up = gate + width; const T* d = d_out + r * width;
-        T* dg = d_both + r * 2 * width; T* du = dg + width;
+        T* dg = d_both + r * 2 * width; T* du = dg + width; T* o = out + r * width;
 #pragma omp simd
         for (I i = 0; i < width; i++) {
-            float g = get(gate[i]), s = 1.0f / (1.0f + fast_exp(-g)), v = get(d[i]);
-            put(du[i], v * g * s); put(dg[i], v * get(up[i]) * s * (1.0f + g * (1.0f - s)));
+            float g = get(gate[i]), e = 1.0f + fast_exp(-g), s = 1.0f / e, v = get(d[i]), u = get(up[i]);
+            put(o[i], rounded(g / e) * u); put(du[i], v * g * s); put(dg[i], v * u * s * (1.0f + g * (1.0f - s)));
         }
     }
 }

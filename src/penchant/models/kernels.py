@@ -195,13 +195,13 @@ def swiglu(both: Tensor) -> Tensor:
     return plain.swiglu(both)
 
 
-def swiglu_backward(d_out: Tensor, both: Tensor) -> Tensor:
-    """The gradient of `swiglu` [T, 2 * width]."""
+def swiglu_backward(d_out: Tensor, both: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of `swiglu` [T, 2 * width], and what it gave [T, width], made on the way."""
     rows, width = len(both), both.shape[-1] // 2
     if call := _native("swiglu_backward", both):
-        d_both = torch.empty_like(both)
-        call(d_out, both, d_both, rows, width)
-        return d_both
+        d_both, out = torch.empty_like(both), both.new_empty(rows, width)
+        call(d_out, both, d_both, out, rows, width)
+        return d_both, out
     return plain.swiglu_backward(d_out, both)
 
 

@@ -72,11 +72,12 @@ def swiglu(both: Tensor) -> Tensor:
 
 
 @compiled
-def swiglu_backward(d_out: Tensor, both: Tensor) -> Tensor:
-    """The gradient of `swiglu`."""
-    gate, up = both.float().chunk(2, dim=-1)
-    s, d = torch.sigmoid(gate), d_out.float()
-    return torch.cat([d * up * s * (1 + gate * (1 - s)), d * gate * s], dim=-1).to(both.dtype)
+def swiglu_backward(d_out: Tensor, both: Tensor) -> tuple[Tensor, Tensor]:
+    """The gradient of `swiglu`, and what it gave."""
+    gate, up = both.chunk(2, dim=-1)
+    x, s, d = gate.float(), torch.sigmoid(gate.float()), d_out.float()
+    d_both = torch.cat([d * up.float() * s * (1 + x * (1 - s)), d * x * s], dim=-1).to(both.dtype)
+    return d_both, torch.nn.functional.silu(gate) * up
 
 
 @compiled

@@ -14,7 +14,7 @@ __all__ = ["Fit", "budget", "fit", "keep_pages"]
 
 _TRIM, _MMAP, _ARENAS = -1, -3, -8  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX of glibc's malloc.h
 _SPARE = 0.7  # of the free memory is planned with: an out-of-memory kill cannot be caught
-_CPU, _CUDA = 4096, 32768  # tokens in flight in one process: more gain nothing, measured from 256 to 4,096 on a CPU
+_CPU, _CUDA = 2048, 32768  # tokens in flight in one process: more gain nothing, measured from 256 to 4,096 on a CPU
 _LEAST = 1024  # tokens of a thread's micro-batch, whatever their number
 
 
