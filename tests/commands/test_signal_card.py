@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from penchant import console
 from penchant.cli import main
 
 DATA = os.environ.get("PENCHANT_DATA")
@@ -110,3 +111,12 @@ def test_real_ratings(capsys: pytest.CaptureFixture[str]) -> None:
     found = told(capsys)
     assert found["texts"] == 1101
     assert found["concordance"][1] > 0.6 > found["length_alone"][2]
+
+
+def test_how_far_it_is_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    monkeypatch.setattr(console, "_PLAIN_EVERY", 0.0)
+    given = ("--item", "post", "--rater", "user", "--label", "stars", "--json")
+    assert call("repetition", rated(tmp_path, 1.0), *given) == 0
+    found = capsys.readouterr()
+    assert "repetition: 60/120" in found.err and "120/120" in found.err
+    assert json.loads(found.out)["texts"] == 120

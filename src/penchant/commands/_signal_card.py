@@ -61,9 +61,7 @@ def go(
     texts = [rated[name] for name in chosen]
     documents = [Document(name, rated[name].text, (len(rated[name].text),), {}) for name in chosen]
     remote = getattr(registry.load("signals", signal), "REMOTE", False)  # its time is spent waiting
-    with ThreadPoolExecutor(_AT_ONCE if remote else 1) as pool:
-        parts = pool.map(lambda document: score([document], {label: built}), documents)
-        scores = np.array([document.scores[label][0] for part in parts for document in part])
+    scores = _scores(documents, label, built, _AT_ONCE if remote else 1)
     means = np.array([np.mean(one.votes) for one in texts])
     shared = np.unique(scores, return_counts=True)[1]  # texts of each score
     if len(shared) < 2:
@@ -90,6 +88,17 @@ def go(
     if output is not None:
         write_json(Path(output) / "card.json", found)
         write_text(Path(output) / "README.md", _page(found))
+    return found
+
+
+def _scores(documents: Sequence[Document], label: str, built: Any, at_once: int) -> np.ndarray:
+    """What the signal says of each text, float [texts]; how far it is, is shown."""
+    found = np.zeros(len(documents))
+    with console.Board() as board, ThreadPoolExecutor(at_once) as pool:
+        board.start(label)
+        for n, (document,) in enumerate(pool.map(lambda one: score([one], {label: built}), documents)):
+            found[n] = document.scores[label][0]
+            board.update(label, n + 1, len(documents), {})
     return found
 
 
