@@ -12,6 +12,7 @@ from penchant.reports.gather import Training, gather
 from penchant.reports.plots import against, learning
 from penchant.reports.rows import change, duration, number, ordered, primary
 from penchant.reports.samples import choose, marks_by_code
+from penchant.reports.story import tiles
 from penchant.reports.tables import headline
 from penchant.reports.wanted import judge_wanted
 
@@ -180,3 +181,12 @@ def test_a_tunings_time_and_passes_and_last_rollout(tmp_path):
     drawn = against({"tuned": stage}, "kl", "reward", "x")
     assert drawn is not None and "against" in drawn
     assert against({"tuned": stage}, "entropy", "reward", "x") is None
+
+
+def test_a_tile_says_by_how_much_where_that_can_be_said():
+    def note(before):
+        rows = {"conditional": {"reward": {"value": before}}, "tuned": {"reward": {"value": 0.5}}}
+        return tiles({"models": rows, "wanted": [], "wall_seconds": {}}, None)[0]["note"]
+
+    assert note(0.25) == "+100 %: Tuned against Conditional, asked for good"
+    assert note(0.0) == "Tuned against Conditional, asked for good"

@@ -27,7 +27,9 @@ def tiles(found: Mapping[str, Any], main: str | None) -> list[dict[str, str]]:
             {
                 "name": title(measure),
                 "figure": f"{number(before)} → {number(after)}",
-                "note": f"{change(before, after)}: {row_label(row)} against {row_label(start)}",
+                "note": ": ".join(
+                    filter(None, (change(before, after), f"{row_label(row)} against {row_label(start)}"))
+                ),
                 "style": row_style(row),
             }
         )
