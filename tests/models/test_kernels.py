@@ -11,17 +11,6 @@ from penchant.models import functions, kernels
 from penchant.models.buckets import buckets
 from penchant.runtime import native
 
-SIDES = ["native", "torch"]
-
-
-@pytest.fixture(params=SIDES)
-def side(request, monkeypatch):
-    if request.param == "torch":
-        monkeypatch.setattr(kernels, "_native", lambda name, x: None)
-    elif native.build(kernels._SOURCE, "NUMBER=float")[0] is None:
-        pytest.skip(kernels.reason())
-    return request.param
-
 
 def _gradients(loss, *leaves):
     return torch.autograd.grad(loss, leaves)

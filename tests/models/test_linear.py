@@ -5,16 +5,12 @@ from __future__ import annotations
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.autograd import grad
+from torch.testing import assert_close
 
 from penchant.models import kernels, linear
 
-
-def _gradients(loss, *leaves):
-    return torch.autograd.grad(loss, leaves)
-
-
-def _close(a, b, tolerance=2e-5):
-    return float((a.detach() - b.detach()).norm()) <= tolerance * (1e-3 + float(b.detach().norm()))
+NEAR = {"rtol": 2e-5, "atol": 2e-5}
 
 
 def _leaves(*shapes):
@@ -30,20 +26,14 @@ def _kept(make):
     return sum(x.numel() for x in found if not x.is_leaf)
 
 
-@pytest.fixture(params=["native", "torch"])
-def side(request, monkeypatch):
-    if request.param == "torch":
-        monkeypatch.setattr(kernels, "_native", lambda name, x: None)
-
-
 def test_swiglu_equals_autograd(side):
     (both,) = _leaves((19, 66))
     d = torch.randn(19, 33)
     gate, up = (both * 4).chunk(2, -1)
     want = F.silu(gate) * up
     out = linear.swiglu(both * 4)
-    assert _close(out, want)
-    assert _close(*_gradients((out * d).sum(), both), *_gradients((want * d).sum(), both))
+    assert_close(out, want, **NEAR)
+    assert_close(grad((out * d).sum(), both), grad((want * d).sum(), both), **NEAR)
 
 
 @pytest.mark.parametrize("biased", [False, True])
@@ -54,10 +44,9 @@ def test_gated_linear_equals_autograd(side, biased, known):
     gate, up = both.chunk(2, -1)
     want = F.linear(F.silu(gate) * up, weight, bias if biased else None)
     out = linear.gated_linear(both, weight, bias if biased else None, want.detach() if known else None)
-    assert _close(out, want)
+    assert_close(out, want, **NEAR)
     leaves = [both, weight, bias][: 2 + biased]
-    for a, b in zip(_gradients((out * d).sum(), *leaves), _gradients((want * d).sum(), *leaves), strict=True):
-        assert _close(a, b)
+    assert_close(grad((out * d).sum(), leaves), grad((want * d).sum(), leaves), **NEAR)
 
 
 @pytest.mark.parametrize("biased", [False, True])
@@ -69,10 +58,9 @@ def test_stacked_linear_equals_layers_side_by_side(biased, known):
     layers = zip((one, two, three), biases or [None] * 3, strict=True)
     want = torch.cat([F.linear(x, weight, bias) for weight, bias in layers], dim=-1)
     out = linear.stacked_linear(x, [one, two, three], biases, want.detach() if known else None)
-    assert _close(out, want)
+    assert_close(out, want, **NEAR)
     leaves = [x, one, two, three, *biases]
-    for a, b in zip(_gradients((out * d).sum(), *leaves), _gradients((want * d).sum(), *leaves), strict=True):
-        assert _close(a, b)
+    assert_close(grad((out * d).sum(), leaves), grad((want * d).sum(), leaves), **NEAR)
 
 
 def test_weights_that_stay_get_no_gradient():

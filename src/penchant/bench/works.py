@@ -6,6 +6,7 @@ Lines come from `bench_lines.txt` in the model's folder, so that another program
 from __future__ import annotations
 
 import copy
+import functools
 import resource
 import sys
 import tempfile
@@ -88,7 +89,7 @@ class Bench:
         model = load_model(folder, dtype, device)
         return cls(model, Tokenizer.load(folder), text, steps, micro_batch_size, threads, device, rows, length)
 
-    @property
+    @functools.cached_property
     def mesh(self) -> Mesh:
         """This process's threads and device."""
         return Mesh(self.threads, self.device, Place())
@@ -236,7 +237,7 @@ def dpo(bench: Bench) -> tuple[list[float], int]:
     ]
     objective = registry.load("objectives", "dpo")
     reference = copy.deepcopy(bench.model).requires_grad_(False)
-    micro = bench.rows_at_once(PAIR) if bench.micro_batch_size is None else max(1, bench.micro_batch_size // 2)
+    micro = max(1, bench.rows_at_once(PAIR) // 2)  # a pair is two rows
     source = _Referred(reference, bench.model, items, PAIRS, micro, 0, bench.mesh)
     tokens = sum(len(row) for row in ids[: 3 * PAIRS])
     return _train(bench, source, objective.build(objective.Options(), Context())), tokens

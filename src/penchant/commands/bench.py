@@ -23,7 +23,7 @@ def command(
     ] = "auto",
     steps: Annotated[int, typer.Option(min=2, help="Steps; the first warms up and is dropped.")] = 4,
     micro_batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows in one forward; by default what a run would choose.")
+        int | None, typer.Option(min=1, help="Rows of one forward; else a run's choice.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     rows: Annotated[int, typer.Option(min=1, help="Rows a step, of sft.")] = 64,
