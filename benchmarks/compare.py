@@ -3,8 +3,8 @@
     python benchmarks/compare.py MODEL_DIR [WORK ...] [--peer-python PYTHON] [--rounds 3] [--steps 4] [--dtype bfloat16]
 
 Prints a JSON line a work: the ratio of the median seconds a step (above 1: Penchant is faster), the peak memory of both
-and the share of the machine's own matrix-product rate (6 x parameters x tokens for training, 2 x for generation, and
-for grpo both). Look at the load of the machine first.
+and the share of the machine's own matrix-product rate (6 x parameters x tokens for training, 2 x for generation and for
+a reference, for grpo and dpo both). Look at the load of the machine first.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ def line_of(command: list[str]) -> dict[str, Any]:
 def share(row: dict[str, Any], seconds: float, limits: dict[str, Any], parameters: int) -> float:
     """Of the model's own product rate on this machine, with all threads."""
     kind = "decoding" if row["work"] == "generate" else "training"
-    factor = {"generate": 2, "sft": 6, "grpo": 8}[row["work"]]
-    rate = limits[f"{kind}_{row['dtype']}_gflop_s_{limits['threads']}"] * 1e9
+    factor = {"generate": 2, "sft": 6, "grpo": 8, "dpo": 8}[row["work"]]
+    key = f"{kind}_{row['dtype']}_gflop_s_{limits['threads']}"
+    rate = max(limits[key], limits.get(f"{key}_apart", 0.0)) * 1e9
     return float(factor * parameters * row["tokens"] / seconds / rate)
 
 

@@ -63,6 +63,9 @@ def test_limits_are_rates_of_the_models_own_products():
     every = limits.shapes(config)
     assert sum(out * inside for out, inside in every) == config.parameters() - (2 * 2 + 1) * 32  # all but the norms
     assert limits.gemm_rate(config, torch.float32, 64, 1) > 1e6
+    threads = torch.get_num_threads()
+    assert limits.apart_rate(config, torch.float32, 2, 64, 1) > 1e6
+    assert torch.get_num_threads() == threads  # its own threads alone are set to one
 
 
 def test_lines_are_asked_for(tmp_path):

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
 
+from penchant.models import gemm
 from penchant.models.config import DecoderConfig
 from penchant.runtime.cards import on_cuda, wait_for
 
-__all__ = ["ROWS", "gemm_rate", "limits", "shapes"]
+__all__ = ["ROWS", "apart_rate", "gemm_rate", "limits", "shapes"]
 
 ROWS = 2048  # tokens of a training micro-batch
 
@@ -44,6 +46,26 @@ def gemm_rate(
     return work / seconds
 
 
+def apart_rate(config: DecoderConfig, dtype: torch.dtype, threads: int, rows: int = ROWS, rounds: int = 5) -> float:
+    """FLOP/s of the model's products in threads that each make their own, as training does: the best round of all."""
+    made = shapes(config)
+    sides = {shape: [torch.randn(n, shape[1]).to(dtype) for n in (rows, shape[0])] for shape in set(made)}
+
+    def once(_: int) -> None:
+        torch.get_num_threads()  # settled at the first question, which would undo ours later
+        torch.set_num_threads(1)
+        for shape in made:
+            gemm.linear(*sides[shape])
+
+    best = float("inf")
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in range(rounds + 1):
+            start = time.perf_counter()
+            list(pool.map(once, range(threads)))
+            best = min(best, time.perf_counter() - start)
+    return threads * sum(2.0 * rows * out * inside for out, inside in made) / best
+
+
 def bandwidth(megabytes: int = 256, rounds: int = 5, device: str = "cpu") -> float:
     """Bytes a second read from memory by a sum over a buffer larger than the caches."""
     data = torch.ones(megabytes * (1 << 20) // 4, device=device)
@@ -56,7 +78,11 @@ def bandwidth(megabytes: int = 256, rounds: int = 5, device: str = "cpu") -> flo
 
 
 def limits(config: DecoderConfig, device: str = "cpu") -> dict[str, Any]:
-    """Rates of this machine for a model, with one thread and with all (or of its card), in GFLOP/s and GB/s."""
+    """Rates of this machine for a model, with one thread and with all (or of its card), in GFLOP/s and GB/s.
+
+    Products are torch's, split over the threads, and (`apart`) those of training: a product a thread, by the library
+    that `models/gemm` takes.
+    """
     if on_cuda(device):
         rates = {f"training_bfloat16_gflop_s_{n}_rows": gemm_rate(config, torch.bfloat16, n, 20, device)
                  for n in (16_384, 65_536)}  # fmt: skip
@@ -71,5 +97,7 @@ def limits(config: DecoderConfig, device: str = "cpu") -> dict[str, Any]:
             for dtype in (torch.bfloat16, torch.float32):
                 key = f"{name}_{str(dtype).removeprefix('torch.')}_gflop_s_{threads}"
                 found[key] = round(gemm_rate(config, dtype, rows) / 1e9, 1)
+                if name == "training":
+                    found[f"{key}_apart"] = round(apart_rate(config, dtype, threads) / 1e9, 1)
     torch.set_num_threads(every)
     return found

@@ -100,13 +100,14 @@ def _measured() -> dict[str, Any]:
 
 def _training() -> dict[str, Any]:
     """How a stage with `threads: auto` would be cut here."""
-    from penchant.models import kernels
+    from penchant.models import gemm, kernels
     from penchant.runs.resolved import automatic_threads
     from penchant.runtime.memory import fit
 
     threads = automatic_threads()
     rows = fit(None, 0, 1, 1, threads).rows
-    return {"threads": threads, "row_threads": threads, "tokens_of_one_forward": rows, "kernels": kernels.reason()}
+    found = {"threads": threads, "row_threads": threads, "tokens_of_one_forward": rows, "kernels": kernels.reason()}
+    return {**found, "fp32_products": gemm.reason()}
 
 
 def _device() -> str:

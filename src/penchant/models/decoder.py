@@ -69,7 +69,9 @@ class Together(nn.Module):
 
 
 def _linear(layer: Any, x: Tensor, out: Tensor | None) -> Tensor:
-    return layer(x) if out is None else linear.given_linear(x, layer.weight, layer.bias, out)
+    if type(layer) is not nn.Linear:
+        return layer(x)
+    return linear.stacked_linear(x, [layer.weight], [] if layer.bias is None else [layer.bias], out)
 
 
 class Attention(Together):

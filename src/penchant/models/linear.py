@@ -9,16 +9,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from penchant.models import kernels
+from penchant.models import gemm, kernels
 
-__all__ = ["gated_linear", "given_linear", "stacked_linear", "swiglu"]
+__all__ = ["gated_linear", "stacked_linear", "swiglu"]
 
 
 def _weight_gradients(d: Tensor, x: Tensor, weight: bool, bias: bool) -> tuple[Tensor | None, Tensor | None]:
-    return d.T @ x if weight else None, d.sum(0, dtype=torch.float32).to(d.dtype) if bias else None
+    return gemm.matmul(d.T, x) if weight else None, d.sum(0, dtype=torch.float32).to(d.dtype) if bias else None
 
 
 class _GatedLinear(torch.autograd.Function):
@@ -28,13 +27,13 @@ class _GatedLinear(torch.autograd.Function):
     def forward(ctx: Any, both: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor | None) -> Tensor:
         both = both.contiguous()
         ctx.save_for_backward(both, weight)
-        return F.linear(kernels.swiglu(both), weight, bias) if out is None else out.view_as(out)
+        return gemm.linear(kernels.swiglu(both), weight, bias) if out is None else out.view_as(out)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
         both, weight = ctx.saved_tensors
         d = grads[0].contiguous()
-        d_both, x = kernels.swiglu_backward(d @ weight, both)
+        d_both, x = kernels.swiglu_backward(gemm.matmul(d, weight), both)
         return d_both, *_weight_gradients(d, x, *ctx.needs_input_grad[1:3]), None
 
 
@@ -70,7 +69,7 @@ class _StackedLinear(torch.autograd.Function):
         ctx.biased = bool(biases)
         if out is not None:
             return out.view_as(out)
-        return F.linear(x, torch.cat(weights), torch.cat(biases) if biases else None)
+        return gemm.linear(x, _stacked(weights), torch.cat(biases) if biases else None)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Any:
@@ -78,7 +77,11 @@ class _StackedLinear(torch.autograd.Function):
         d, needs, sizes = grads[0].contiguous(), ctx.needs_input_grad, [len(weight) for weight in weights]
         found = _weight_gradients(d, x, any(needs[3 : 3 + len(sizes)]), ctx.biased and any(needs[3 + len(sizes) :]))
         parts = [part for d_all in found[: 1 + ctx.biased] for part in _split(d_all, sizes)]
-        return d @ torch.cat(weights) if needs[0] else None, None, None, *parts
+        return gemm.matmul(d, _stacked(weights)) if needs[0] else None, None, None, *parts
+
+
+def _stacked(weights: Sequence[Tensor]) -> Tensor:
+    return weights[0] if len(weights) == 1 else torch.cat(tuple(weights))
 
 
 def _split(x: Tensor | None, sizes: Sequence[int]) -> Sequence[Tensor | None]:
@@ -88,21 +91,3 @@ def _split(x: Tensor | None, sizes: Sequence[int]) -> Sequence[Tensor | None]:
 def stacked_linear(x: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], out: Tensor | None = None) -> Tensor:
     """What linear layers over the same x [T, hidden] give, side by side, as one product; `out` is that, if known."""
     return _StackedLinear.apply(x, out, len(weights), *weights, *biases)
-
-
-class _GivenLinear(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
-        ctx.save_for_backward(x, weight)
-        return out.view_as(out)
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> Any:
-        x, weight = ctx.saved_tensors
-        d, needs = grads[0].contiguous(), ctx.needs_input_grad
-        return d @ weight if needs[0] else None, *_weight_gradients(d, x, needs[1], needs[2]), None
-
-
-def given_linear(x: Tensor, weight: Tensor, bias: Tensor | None, out: Tensor) -> Tensor:
-    """`out`, which is known to be x W' + b, with that product's gradients."""
-    return _GivenLinear.apply(x, weight, bias, out)

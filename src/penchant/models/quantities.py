@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from penchant.data.pack import next_token_batch
-from penchant.models import kernels
+from penchant.models import gemm, kernels
 from penchant.models.decoder import Decoder
 from penchant.models.heads import head_output
 from penchant.records import Batch
@@ -27,7 +27,7 @@ HEADS = {"values": "value", "score": "score"}  # quantity -> the head that gives
 
 
 def _logits(hidden: Tensor, head: Tensor, bias: Tensor | None, banned: Sequence[int]) -> Tensor:
-    logits = torch.nn.functional.linear(hidden, head, bias)
+    logits = gemm.linear(hidden, head, bias)
     if banned:
         logits[:, list(banned)] = float("-inf")
     return logits
@@ -99,12 +99,12 @@ class _Gradients:
         self.d_bias = None if bias is None else torch.zeros(len(bias), dtype=torch.float32, device=bias.device)
 
     def add(self, part: slice, d: Tensor) -> None:
-        self.d_hidden[part] = d @ self.head
+        self.d_hidden[part] = gemm.matmul(d, self.head)
         if self.d_bias is not None:
             self.d_bias += d.sum(0, dtype=torch.float32)
         if self.frozen:
             return
-        mine = d.T @ self.hidden[part]
+        mine = gemm.matmul(d.T, self.hidden[part])
         if len(d) == len(self.hidden):
             self.d_head = mine
         else:  # sums over many chunks are kept in float32
