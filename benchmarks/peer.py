@@ -1,6 +1,6 @@
 """The other side of `penchant bench`: the same work in transformers and TRL, timed step by step.
 
-    python benchmarks/peer.py generate|grpo|sft MODEL_DIR [--dtype bfloat16] [--steps 4]
+    python benchmarks/peer.py generate|grpo|dpo|sft MODEL_DIR [--dtype bfloat16] [--steps 4]
 
 Needs `pip install trl datasets` (any environment; `benchmarks/compare.py` takes another interpreter for it). Prints the
 JSON line that `penchant bench WORK MODEL_DIR --json` prints; the first step warms up and is dropped.
@@ -21,6 +21,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback
 
 NEW, PROMPTS, GROUP, ROWS, CONTEXT = 64, 8, 8, 64, 256
+PAIRS, PAIR = 32, 512  # pairs a step, tokens of a prompt and an answer at most
 
 
 class Steps(TrainerCallback):
@@ -38,7 +39,7 @@ class Steps(TrainerCallback):
 
 
 def settings(a: argparse.Namespace, folder: str) -> dict[str, Any]:
-    """What both trainers are told."""
+    """What every trainer is told; a batch is that of `sft` and `grpo`."""
     return {
         "output_dir": folder, "max_steps": a.steps, "logging_steps": 1, "report_to": [], "save_strategy": "no",
         "use_cpu": True, "bf16": a.dtype == "bfloat16", "gradient_checkpointing": False, "learning_rate": 1e-4,
@@ -81,14 +82,32 @@ def grpo(a: argparse.Namespace, tokenizer: Any, lines: list[str], folder: str) -
     return timer.seconds, PROMPTS * GROUP * NEW
 
 
+def stretches(lines: list[str], count: int, words: int = 90) -> list[str]:
+    """So many texts of so many words, one after the other."""
+    flat = " ".join(lines).split()
+    return [" ".join(flat[i * words : (i + 1) * words]) for i in range(count)]
+
+
+def dpo(a: argparse.Namespace, tokenizer: Any, lines: list[str], folder: str) -> tuple[list[float], int]:
+    """32 pairs of 90 words each after 90, the reference's log-probs in the step, one update a batch."""
+    from datasets import Dataset
+    from trl import DPOConfig, DPOTrainer
+
+    timer = Steps()
+    texts = stretches(lines, 3 * 256)
+    config = DPOConfig(max_length=PAIR, **settings(a, folder) | {"per_device_train_batch_size": PAIRS})
+    data = Dataset.from_dict({"prompt": texts[0::3], "chosen": texts[1::3], "rejected": texts[2::3]})
+    DPOTrainer(a.model, args=config, train_dataset=data, processing_class=tokenizer, callbacks=[timer]).train()
+    return timer.seconds, sum(len(ids) for ids in tokenizer(texts[: 3 * PAIRS])["input_ids"])
+
+
 def sft(a: argparse.Namespace, tokenizer: Any, lines: list[str], folder: str) -> tuple[list[float], int]:
     """64 rows of 256 tokens of plain text, packed, one update a batch."""
     from datasets import Dataset
     from trl import SFTConfig, SFTTrainer
 
     timer = Steps()
-    words = " ".join(lines).split()
-    data = Dataset.from_dict({"text": [" ".join(words[i * 90 : (i + 1) * 90]) for i in range(2000)]})
+    data = Dataset.from_dict({"text": stretches(lines, 2000)})
     config = SFTConfig(max_length=CONTEXT, packing=True, packing_strategy="wrapped", **settings(a, folder))
     SFTTrainer(a.model, config, train_dataset=data, processing_class=tokenizer, callbacks=[timer]).train()
     return timer.seconds, ROWS * CONTEXT
@@ -97,7 +116,7 @@ def sft(a: argparse.Namespace, tokenizer: Any, lines: list[str], folder: str) ->
 def main() -> None:
     """Do one work and print its line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("work", choices=["generate", "grpo", "sft"])
+    parser.add_argument("work", choices=["generate", "grpo", "dpo", "sft"])
     parser.add_argument("model")
     parser.add_argument("--dtype", default="bfloat16", choices=["bfloat16", "float32"])
     parser.add_argument("--steps", type=int, default=4)

@@ -67,3 +67,39 @@ def test_the_ground_uses_the_standard_library_alone():
     names = ["errors", "records", "contracts", "registry", "files", "console"]
     found = loaded(f"import importlib\nfor name in {names!r}: importlib.import_module('penchant.' + name)")
     assert found <= {"penchant", "numpy"}
+
+
+TRAIN = """
+import sys
+from pathlib import Path
+import numpy as np
+import torch
+from penchant.data.pack import next_token_batch
+from penchant.models.config import DecoderConfig
+from penchant.models.decoder import Decoder
+from penchant.models.load import load_model, save_model
+from penchant.models.quantities import quantities
+from penchant.sampling.engine import generate
+from penchant.training.optimizer import Optimizer, OptimizerOptions
+
+sizes = {"num_attention_heads": 2, "num_key_value_heads": 1}
+config = DecoderConfig(40, hidden_size=16, intermediate_size=24, num_hidden_layers=1, **sizes)
+save_model(Decoder(config).initialise(0), Path(sys.argv[1]))
+for name in ("muon", "adamw", "adam", "sgd"):
+    model = load_model(Path(sys.argv[1]))
+    optimizer = Optimizer(model, OptimizerOptions(name=name), 2)
+    for step in range(2):
+        loss = -quantities(model, next_token_batch([np.arange(1, 30)]), ("logprobs",))["logprobs"].mean()
+        loss.backward()
+        optimizer.step(step, optimizer.gradients())
+assert len(generate(model, [[1, 2, 3]], max_new_tokens=4)[0].ids) == 4
+print("COMPILER", "torch._dynamo" in sys.modules, "sympy" in sys.modules)
+"""
+
+
+def test_training_and_sampling_load_no_compiler(tmp_path):
+    """torch's compiler is two seconds and 70 MB of every process that loads it; on a CPU nobody needs it."""
+    done = subprocess.run(
+        [sys.executable, "-c", TRAIN, str(tmp_path)], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert "COMPILER False False" in done.stdout, done.stdout + done.stderr

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +17,7 @@ from penchant.models.decoder import Decoder
 from penchant.models.load import save_model
 from penchant.text.tokenizer import Tokenizer
 
+BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 WORDS = ("the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog", "and", "runs", "away", "from", "noise")
 
 
@@ -71,3 +74,14 @@ def test_limits_are_rates_of_the_models_own_products():
 def test_lines_are_asked_for(tmp_path):
     with pytest.raises(InputError, match=r"bench_lines\.txt"):
         works.Bench.of(tmp_path, torch.float32, 2, 8, 1)
+
+
+@pytest.mark.parametrize("work", works.WORKS)
+def test_each_work_has_a_peers_side_and_a_share(work):
+    peer, compare = (runpy.run_path(str(BENCHMARKS / f"{name}.py")) for name in ("peer", "compare"))
+    assert callable(peer[work])
+    row = {"work": work, "dtype": "float32", "tokens": 1000}
+    rates = {"threads": 2} | {f"{kind}_float32_gflop_s_2": 1.0 for kind in ("training", "decoding")}
+    share = compare["share"](row, 2.0, rates, 10**6)
+    assert share == pytest.approx({"generate": 1, "sft": 3, "grpo": 4, "dpo": 4}[work])
+    assert compare["share"](row, 2.0, rates | {"training_float32_gflop_s_2_apart": 2.0}, 10**6) <= share

@@ -85,6 +85,6 @@ def _one_thread() -> bool:
 
 
 def _numpy_product(a: Tensor, b: Tensor) -> Tensor:
-    out = torch.empty(a.shape[0], b.shape[1])
+    out = a.new_empty(a.shape[0], b.shape[1])
     np.matmul(a.detach().numpy(), b.detach().numpy(), out=out.numpy())
     return out

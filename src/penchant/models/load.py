@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.overrides import TorchFunctionMode
 
 from penchant import console
 from penchant.errors import CorruptCheckpoint, InputError
@@ -151,6 +152,15 @@ def _from_gguf(file: Path, dtype: torch.dtype, device: str) -> Decoder | Foreign
     return _filled(DecoderConfig.from_hugging_face(raw, file), theirs.state_dict(), dtype, device, file)
 
 
+class _Undrawn(TorchFunctionMode):
+    """Nothing is drawn for new modules: on the meta device that would load torch's compiler, two seconds and 70 MB."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return (kwargs or {}).get("tensor", args[0] if args else None)
+        return func(*args, **(kwargs or {}))
+
+
 def _filled(
     config: DecoderConfig, weights: dict[str, torch.Tensor], dtype: torch.dtype, device: str, place: Path
 ) -> Decoder:
@@ -158,7 +168,7 @@ def _filled(
     weights.pop("score.weight", None)  # a reward model's; `heads.safetensors` has it too
     if config.tie_word_embeddings:
         weights.pop("lm_head.weight", None)
-    with torch.device("meta"):
+    with torch.device("meta"), _Undrawn():
         model = Decoder(config)
     try:
         model.load_state_dict(weights, assign=True)

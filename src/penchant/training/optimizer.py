@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from penchant.runtime.mesh import Mesh
 from penchant.runtime.shard import local, own, whole
+from penchant.training.fused import Fused
 from penchant.training.muon import Muon
 from penchant.training.options import OptimizerOptions
 from penchant.training.schedule import factor
@@ -41,7 +42,7 @@ class Optimizer:
         chosen = [i for i in range(len(matrix)) if matrix[i] and options.name == "muon"]
         self.rest = [i for i in range(len(matrix)) if i not in set(chosen)]
         self.muon = self._muon(chosen) if chosen else None
-        self.other = _other([self.masters[i] for i in self.rest], options) if self.rest else None
+        self.other = Fused([self.masters[i] for i in self.rest], options) if self.rest else None
 
     def _muon(self, chosen: Sequence[int]) -> Muon:
         masters, weights = [self.masters[i] for i in chosen], [self.weights[i] for i in chosen]
@@ -82,11 +83,7 @@ class Optimizer:
             self.muon.step(options.learning_rate * share, scale)
         if self.other is not None:
             rate = options.adam_learning_rate if options.name == "muon" else options.learning_rate
-            for group in self.other.param_groups:
-                group["lr"] = rate * share
-            # The fused kernel divides by it on its way: no sweep of its own for clipping.
-            self.other.grad_scale = None if scale == 1.0 else torch.tensor(1 / scale, device=self.masters[0].device)  # type: ignore[attr-defined]
-            self.other.step()
+            self.other.step(rate * share, scale)
         self.clear()
         if self.narrow:
             torch._foreach_copy_([local(w) for w in self.weights], self.masters)
@@ -103,7 +100,7 @@ class Optimizer:
         return {
             "masters": [whole(master, weight) for master, weight in masters],
             "muon": {} if self.muon is None else self.muon.state_dict(),
-            "other": [_each(self._kept(i), whole, self.weights[i]) for i in self.rest],
+            "other": [_each(kept, whole, self.weights[i]) for i, kept in self._kept()],
         }
 
     @torch.no_grad()
@@ -114,28 +111,15 @@ class Optimizer:
                 master.copy_(own(saved, weight))
         if self.muon is not None:
             self.muon.load_state_dict(state["muon"])
-        for index, saved in zip(self.rest, state["other"], strict=True):
-            kept = _each(saved, own, self.weights[index])
-            self._kept(index).update({k: v.clone() if isinstance(v, Tensor) else v for k, v in kept.items()})
+        for (index, kept), saved in zip(self._kept(), state["other"], strict=True):
+            mine = _each(saved, own, self.weights[index])
+            kept.update({k: v.clone() if isinstance(v, Tensor) else v for k, v in mine.items()})
 
-    def _kept(self, index: int) -> dict[str, Any]:
-        """What torch's optimizer keeps of one weight."""
-        assert self.other is not None
-        kept: dict[str, Any] = self.other.state[self.masters[index]]
-        return kept
+    def _kept(self) -> list[tuple[int, dict[str, Any]]]:
+        """Of each weight that Muon does not move its number, and what is kept for it."""
+        return [] if self.other is None else list(zip(self.rest, self.other.state, strict=True))
 
 
 def _each(kept: Mapping[str, Any], change: Callable[[Tensor, Tensor], Tensor], weight: Tensor) -> dict[str, Any]:
     """The same with `change` for what is as large as the weight; a step's number stays as it is."""
     return {k: change(v, weight) if isinstance(v, Tensor) and v.dim() else v for k, v in kept.items()}
-
-
-def _other(masters: Sequence[Tensor], options: OptimizerOptions) -> torch.optim.Optimizer:
-    """What moves the weights that Muon does not, in one fused sweep."""
-    if options.name == "sgd":
-        decay = options.weight_decay
-        return torch.optim.SGD(masters, lr=1.0, momentum=options.momentum, weight_decay=decay, fused=True)
-    betas, decay = options.betas, options.weight_decay
-    if options.name == "adam":
-        return torch.optim.Adam(masters, lr=1.0, betas=betas, weight_decay=decay, fused=True)
-    return torch.optim.AdamW(masters, lr=1.0, betas=betas, weight_decay=decay, fused=True)
