@@ -58,6 +58,13 @@ def test_a_process_plans_with_its_share_of_what_is_free(monkeypatch: pytest.Monk
     assert budget("cpu", 4) is None
 
 
+def test_few_tokens_do_not_fill_a_chunk_of_logits() -> None:
+    small = footprint(DecoderConfig(**SHAPE), True, 256)
+    full = (1 << 24) // SHAPE["vocab_size"]
+    assert small.total(2, full + 1) - small.total(2, full) == 2 * small.token
+    assert small.total(2, full) - small.total(2, full - 1) == 2 * (small.token + small.logits)
+
+
 MEASURE = """
 import json, sys
 from pathlib import Path

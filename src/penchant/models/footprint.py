@@ -17,15 +17,21 @@ _OVERHEAD = 1.15  # buffers between two uses, and what a backward holds beside w
 class Footprint:
     """Bytes: `weights` once (weights, gradient, masters and the optimizer's moments), `thread` for each row-parallel
     thread, and `token` for each token that is in flight at once.
+
+    Of a thread's, `chunk` are the logits of one chunk of the head; `logits` of them are a token's, so that few tokens
+    do not fill it.
     """
 
     weights: int
     thread: int
     token: int
+    chunk: int = 0
+    logits: int = 0
 
     def total(self, threads: int, tokens: int) -> int:
         """With so many tokens in flight in each of so many threads."""
-        return self.weights + threads * (self.thread + tokens * self.token)
+        unused = max(0, self.chunk - tokens * self.logits)
+        return self.weights + threads * (self.thread - unused + tokens * self.token)
 
 
 def footprint(config: DecoderConfig, wide: bool, length: int, checkpointed: bool = False) -> Footprint:
@@ -45,9 +51,11 @@ def footprint(config: DecoderConfig, wide: bool, length: int, checkpointed: bool
     layers = c.num_hidden_layers
     kept = layers * c.hidden_size + 2 * block if checkpointed else layers * block
     moments = 8 + (4 if wide else 4 + 4 + size)  # two; gradient, or master, its gradient and the weight's own
-    head = c.vocab_size * c.hidden_size * (4 + size) + 2 * _LOGITS * size
+    head, chunk = c.vocab_size * c.hidden_size * (4 + size), 2 * _LOGITS * size
     return Footprint(
         weights=parameters * (size + moments),
-        thread=parameters * size + stacked * size + head,
+        thread=parameters * size + stacked * size + head + chunk,
         token=int(_OVERHEAD * size * (kept + 6 * c.hidden_size)),
+        chunk=chunk,
+        logits=2 * c.vocab_size * size,
     )
