@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
+import penchant
 from penchant.errors import OptionError
 from penchant.options import Given, from_arguments, from_environment, known_keys, resolve
 from penchant.yaml_file import parse_scalar, read_yaml
@@ -140,6 +142,14 @@ def test_the_environment_gives_options() -> None:
         ("mle.steps", 4, "environment PENCHANT_MLE__STEPS"),
         ("seed", 3, "environment PENCHANT_SEED"),
     ]
+
+
+def test_variables_that_the_package_reads_itself_are_no_options() -> None:
+    """`PENCHANT_KERNELS=off penchant run ...` must not look for an option `kernels`."""
+    sources = Path(penchant.__file__).parent.rglob("*.py")
+    read = {name for path in sources for name in re.findall(r'environ\S*"(PENCHANT_[A-Z_]+)"', path.read_text("utf-8"))}
+    assert {"PENCHANT_DEBUG", "PENCHANT_GEMM", "PENCHANT_KERNELS"} <= read
+    assert from_environment(dict.fromkeys(read, "off")) == []
 
 
 def test_known_keys_are_dotted() -> None:

@@ -55,7 +55,7 @@ ALIASES: dict[str, tuple[str, ...]] = {
     "weight_decay": ("weight_decay", "optimizer.weight_decay"),
 }
 # Variables of ours that are not options.
-_NOT_OPTIONS = {"DATA", "DEBUG", "KILLS", "KILLS_SEED"}
+_NOT_OPTIONS = {"DATA", "DEBUG", "GEMM", "KERNELS", "KILLS", "KILLS_SEED"}
 
 
 @dataclass(frozen=True)
