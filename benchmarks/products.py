@@ -21,6 +21,7 @@ from penchant.bench.limits import shapes
 from penchant.machine import cores
 from penchant.models import gemm
 from penchant.models.config import DecoderConfig
+from penchant.runtime.device import one_thread
 from penchant.runtime.memory import keep_pages
 
 Product = Callable[[Tensor, Tensor], Tensor]
@@ -46,12 +47,6 @@ def rate(pool: ThreadPoolExecutor, threads: int, product: Product, pairs: list[t
     return 2.0 * a.shape[0] * a.shape[1] * b.shape[1] * n * threads / (time.perf_counter() - start)
 
 
-def single() -> None:
-    """One intra-op thread in a thread of the pool."""
-    torch.get_num_threads()
-    torch.set_num_threads(1)
-
-
 def main() -> None:
     """Print a line a shape, product and number of threads."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -63,7 +58,7 @@ def main() -> None:
     keep_pages()
     gemm._one_thread()
     for threads in sorted({1, cores()}):
-        with ThreadPoolExecutor(threads, initializer=single) as pool:
+        with ThreadPoolExecutor(threads, initializer=one_thread) as pool:
             for out, inside in sorted(set(shapes(DecoderConfig.from_folder(a.model)))):
                 made = [sides(a.rows, out, inside) for _ in range(threads)]
                 for name in made[0]:

@@ -99,7 +99,11 @@ print(peak() - before)
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
     ("rows", "threads", "dtype"),
-    [(6, 1, "auto"), pytest.param(4, 2, "float32", marks=pytest.mark.slow)],
+    [
+        (6, 1, "auto"),
+        pytest.param(6, 1, "bfloat16", marks=pytest.mark.slow),
+        pytest.param(4, 2, "float32", marks=pytest.mark.slow),
+    ],
 )
 def test_the_estimate_is_what_training_takes(rows: int, threads: int, dtype: str) -> None:
     """Within a third, so that a plan with seven tenths of the free memory holds."""

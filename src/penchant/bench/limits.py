@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch
 from penchant.models import gemm
 from penchant.models.config import DecoderConfig
 from penchant.runtime.cards import on_cuda, wait_for
+from penchant.runtime.device import one_thread
 
 __all__ = ["ROWS", "apart_rate", "gemm_rate", "limits", "shapes"]
 
@@ -35,24 +37,29 @@ def gemm_rate(
     made = shapes(config)
     for out, inside in sorted(set(made)):
         a, b = (torch.randn(n, inside, device=device).to(dtype) for n in (rows, out))
-        best, spent = float("inf"), 0.0
-        for _ in range(rounds + 1):
+
+        def once(a: torch.Tensor = a, b: torch.Tensor = b) -> None:
             wait_for(device)
-            start = time.perf_counter()
             torch.nn.functional.linear(a, b)
             wait_for(device)
-            best, spent = _round(best, spent, start)
-            if spent > _SECONDS:
-                break
+
+        best = _best(once, rounds)
         count = made.count((out, inside))
         work, seconds = work + count * 2.0 * rows * out * inside, seconds + count * best
     return work / seconds
 
 
-def _round(best: float, spent: float, start: float) -> tuple[float, float]:
-    """The best round so far and the seconds of all, after one that began at `start`."""
-    seconds = time.perf_counter() - start
-    return min(best, seconds), spent + seconds
+def _best(work: Callable[[], object], rounds: int) -> float:
+    """The seconds of the best round after a first one that counts too."""
+    best, spent = float("inf"), 0.0
+    for _ in range(rounds + 1):
+        start = time.perf_counter()
+        work()
+        seconds = time.perf_counter() - start
+        best, spent = min(best, seconds), spent + seconds
+        if spent > _SECONDS:
+            break
+    return best
 
 
 def apart_rate(config: DecoderConfig, dtype: torch.dtype, threads: int, rows: int = ROWS, rounds: int = 5) -> float:
@@ -61,31 +68,18 @@ def apart_rate(config: DecoderConfig, dtype: torch.dtype, threads: int, rows: in
     sides = {shape: [torch.randn(n, shape[1]).to(dtype) for n in (rows, shape[0])] for shape in set(made)}
 
     def once(_: int) -> None:
-        torch.get_num_threads()  # settled at the first question, which would undo ours later
-        torch.set_num_threads(1)
         for shape in made:
             gemm.linear(*sides[shape])
 
-    best, spent = float("inf"), 0.0
-    with ThreadPoolExecutor(threads) as pool:
-        for _ in range(rounds + 1):
-            start = time.perf_counter()
-            list(pool.map(once, range(threads)))
-            best, spent = _round(best, spent, start)
-            if spent > _SECONDS:
-                break
+    with ThreadPoolExecutor(threads, initializer=one_thread) as pool:
+        best = _best(lambda: list(pool.map(once, range(threads))), rounds)
     return threads * sum(2.0 * rows * out * inside for out, inside in made) / best
 
 
 def bandwidth(megabytes: int = 256, rounds: int = 5, device: str = "cpu") -> float:
     """Bytes a second read from memory by a sum over a buffer larger than the caches."""
     data = torch.ones(megabytes * (1 << 20) // 4, device=device)
-    best = float("inf")
-    for _ in range(rounds):
-        start = time.perf_counter()
-        data.sum().item()
-        best = min(best, time.perf_counter() - start)
-    return data.numel() * 4 / best
+    return data.numel() * 4 / _best(lambda: data.sum().item(), rounds)
 
 
 def limits(config: DecoderConfig, device: str = "cpu") -> dict[str, Any]:

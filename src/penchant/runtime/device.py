@@ -7,7 +7,7 @@ import torch
 from penchant.errors import InputError
 from penchant.runtime.memory import keep_pages
 
-__all__ = ["device_name", "set_threads"]
+__all__ = ["device_name", "one_thread", "set_threads"]
 
 
 def device_name(name: str = "auto", local: int = 0) -> str:
@@ -23,3 +23,9 @@ def set_threads(count: int) -> None:
     """Fix the intra-op threads (results depend on their number, so it is recorded and kept) and keep memory mapped."""
     torch.set_num_threads(count)
     keep_pages()
+
+
+def one_thread() -> None:
+    """Give the calling thread one intra-op thread."""
+    torch.get_num_threads()  # torch settles a thread's number at its first question, which would undo ours later
+    torch.set_num_threads(1)

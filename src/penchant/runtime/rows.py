@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from penchant.runtime.device import one_thread
+
 __all__ = ["Rows", "deal"]
 
 T = TypeVar("T")
@@ -73,7 +75,7 @@ class Rows:
     def _started(self) -> ThreadPoolExecutor:
         if self._pool is None:
             torch.get_num_threads()  # torch settles a thread's number at its first question; later would undo ours
-            self._pool = ThreadPoolExecutor(self.threads, "rows", initializer=_single)
+            self._pool = ThreadPoolExecutor(self.threads, "rows", initializer=one_thread)
         return self._pool
 
     def _views_of(self, model: nn.Module, count: int) -> list[nn.Module]:
@@ -86,11 +88,6 @@ class Rows:
         for view in views:
             view.train(model.training)
         return views[:count]
-
-
-def _single() -> None:
-    torch.get_num_threads()
-    torch.set_num_threads(1)
 
 
 def _view(model: nn.Module) -> nn.Module:
