@@ -107,7 +107,8 @@ def test_openblas_keeps_to_one_thread(by_numpy):
     from threadpoolctl import threadpool_info
 
     gemm.matmul(torch.ones(8, 8), torch.ones(8, 8))
-    assert {info["num_threads"] for info in threadpool_info() if info["internal_api"] == "openblas"} <= {1}
+    loaded = [info for info in threadpool_info() if info["internal_api"] == "openblas"]
+    assert {info["num_threads"] for info in loaded if "numpy" in info["filepath"]} <= {1}  # SciPy brings one of its own
 
 
 @pytest.mark.parametrize(("asked", "want"), [("torch", False), ("numpy", True)])
