@@ -6,8 +6,9 @@
 For each shape of the model the libraries run in turn, with one thread and with a thread a core that each make a product
 of their own; the best round counts. `PENCHANT_GEMM` has no effect here. Nothing else should run.
 
-`--sampling`: all matrices of the model one after the other, as a step of sampling reads them: laid out by oneDNN (what
-sampling takes) and turned for NumPy; medians, and whether a row's bits depend on how many rows go with it.
+`--sampling`: all matrices of the model one after the other, as a step of sampling reads them: in panels for our own
+kernel (what sampling takes where there is one), laid out by oneDNN (what it takes elsewhere) and turned for NumPy;
+medians, and whether a row's bits depend on how many rows go with it.
 """
 
 from __future__ import annotations
@@ -25,9 +26,8 @@ from torch import Tensor
 
 from penchant.bench.limits import shapes
 from penchant.machine import cores
-from penchant.models import gemm
+from penchant.models import frozen, gemm, kernels
 from penchant.models.config import DecoderConfig
-from penchant.models.frozen import Linear
 from penchant.runtime.device import one_thread
 from penchant.runtime.memory import keep_pages
 
@@ -58,9 +58,11 @@ def sampling(config: DecoderConfig, rows: int, threads: int, rounds: int, repeat
     """Print a line for so many threads, each with `rows` rows of its own."""
     weights = [torch.randn(shape) for shape in shapes(config)]
     sides: dict[str, list[Callable[[Tensor], Tensor]]] = {
-        "oneDNN": [Linear(w, None) for w in weights],
+        "oneDNN": [functools.partial(_laid_out, torch.ops.mkldnn._reorder_linear_weight(w, 64)) for w in weights],
         "numpy": [functools.partial(_turned, w.T.contiguous()) for w in weights],
     }
+    if kernels.panels(weights[0]) is not None:
+        sides = {"panels": [frozen.Linear(w, None) for w in weights], **sides}
     inputs = {w.shape[1]: torch.randn(140, w.shape[1]) for w in weights}
 
     def step(side: str) -> None:
@@ -83,6 +85,10 @@ def sampling(config: DecoderConfig, rows: int, threads: int, rounds: int, repeat
         bits = "the same bits" if alike else "other bits"
         found.append(f"{side} {work / statistics.median(seconds[side]):.0f} ({bits} among other rows)")
     print(f"threads {threads}, {rows} rows each: {', '.join(found)}", flush=True)
+
+
+def _laid_out(packed: Tensor, x: Tensor) -> Tensor:
+    return frozen._multiply(x, packed, None)
 
 
 def _turned(weight: Tensor, x: Tensor) -> Tensor:

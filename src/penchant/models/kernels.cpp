@@ -1,34 +1,30 @@
-// Elementwise passes of a decoder, one sweep over memory each; every function has a PyTorch twin in kernels.py.
+// Elementwise passes of a decoder, one sweep over memory each, with a PyTorch twin each in kernels.py; at the end a product.
 // Plain C++ without torch's headers: compiled once by the machine's own compiler, called through ctypes, one thread.
 // Numbers are read as NUMBER (float or bf16, given at compile time), computed in float32, rounded to nearest even.
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <thread>
 #include <vector>
+#define SIMD _Pragma("omp simd")
 typedef int64_t I;
-
 struct bf16 { uint16_t bits; };
 static inline float get(float x) { return x; }
 static inline float get(bf16 x) { uint32_t u = (uint32_t)x.bits << 16; float f; memcpy(&f, &u, 4); return f; }
 static inline void put(float& to, float x) { to = x; }
-static inline void put(bf16& to, float x) {
-    uint32_t u; memcpy(&u, &x, 4);
-    to.bits = (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
-}
+static inline void put(bf16& to, float x) { uint32_t u; memcpy(&u, &x, 4); to.bits = (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16); }
 typedef NUMBER T;
 static inline float rounded(float x) { T t; put(t, x); return get(t); }
 
 // exp by 2^n times a polynomial (Cephes' coefficients), relative error 2e-7; below -87 it is 0.
 static inline float fast_exp(float x) {
-    float y = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x);
-    float n = nearbyintf(y * 1.44269504088896341f);
-    float r = y - n * 0.693359375f + n * 2.12194440e-4f;
-    float p = 1.9875691500e-4f;
+    float y = x < -87.0f ? -87.0f : (x > 88.0f ? 88.0f : x), n = nearbyintf(y * 1.44269504088896341f);
+    float r = y - n * 0.693359375f + n * 2.12194440e-4f, p = 1.9875691500e-4f, scale;
     p = p * r + 1.3981999507e-3f; p = p * r + 8.3334519073e-3f; p = p * r + 4.1665795894e-2f;
     p = p * r + 1.6666665459e-1f; p = p * r + 5.0000001201e-1f;
-    int32_t bits = ((int32_t)n + 127) << 23; float scale; memcpy(&scale, &bits, 4);
-    float e = (p * r * r + r + 1.0f) * scale;
-    return x < -87.0f ? 0.0f : e;
+    int32_t bits = ((int32_t)n + 127) << 23; memcpy(&scale, &bits, 4);
+    return x < -87.0f ? 0.0f : (p * r * r + r + 1.0f) * scale;
 }
 
 extern "C" {
@@ -39,18 +35,13 @@ void norm(const T* x, const T* add, const T* gain, T* sum, T* out, float* invers
         const T* a = x + r * width; const T* b = add ? add + r * width : nullptr; T* s = sum + r * width; T* o = out + r * width;
         const T* from = b ? s : a;
         float square = 0;
-        if (b) {
-#pragma omp simd
-            for (I i = 0; i < width; i++) put(s[i], get(a[i]) + get(b[i]));
-        }
+        if (b) SIMD for (I i = 0; i < width; i++) put(s[i], get(a[i]) + get(b[i]));
 #pragma omp simd reduction(+ : square)
         for (I i = 0; i < width; i++) square += get(from[i]) * get(from[i]);
         float scale = inverse[r] = 1.0f / sqrtf(square / width + eps);
-#pragma omp simd
-        for (I i = 0; i < width; i++) put(o[i], get(gain[i]) * rounded(get(from[i]) * scale));
+        SIMD for (I i = 0; i < width; i++) put(o[i], get(gain[i]) * rounded(get(from[i]) * scale));
     }
 }
-
 // d_sum = inverse * (gain * d_out - x^ * mean(gain * d_out * x^)) + d_add, x^ = sum * inverse; d_gain [width] is added to.
 void norm_backward(const T* d_out, const T* d_add, const T* sum, const T* gain, const float* inverse, T* d_sum, float* d_gain,
                    I rows, I width) {
@@ -64,13 +55,7 @@ void norm_backward(const T* d_out, const T* d_add, const T* sum, const T* gain, 
             d_gain[i] += g * h; dot += g * get(gain[i]) * h;
         }
         float mean = dot / width;
-        if (e) {
-#pragma omp simd
-            for (I i = 0; i < width; i++) put(o[i], scale * (get(gain[i]) * get(d[i]) - get(s[i]) * scale * mean) + get(e[i]));
-        } else {
-#pragma omp simd
-            for (I i = 0; i < width; i++) put(o[i], scale * (get(gain[i]) * get(d[i]) - get(s[i]) * scale * mean));
-        }
+        SIMD for (I i = 0; i < width; i++) put(o[i], scale * (get(gain[i]) * get(d[i]) - get(s[i]) * scale * mean) + (e ? get(e[i]) : 0.0f));
     }
 }
 
@@ -89,8 +74,7 @@ void place_heads(T* flat, T* rows, const float* cosine, const float* sine, const
             const T* from = back ? g : f; T* to = back ? f : g;
             if (!c) { memcpy(to, from, width * sizeof(T)); continue; }
             float turn = back ? -1.0f : 1.0f;
-#pragma omp simd
-            for (I i = 0; i < half; i++) {
+            SIMD for (I i = 0; i < half; i++) {
                 float a = get(from[i]) * scale, b = get(from[i + half]) * scale;
                 put(to[i], a * c[i] - turn * b * z[i]); put(to[i + half], b * c[i] + turn * a * z[i]);
             }
@@ -116,12 +100,10 @@ void causal_softmax(T* scores, I n, I queries, I keys, I first, I group, I windo
 #pragma omp simd reduction(+ : total)
         for (I j = from; j < to; j++) { e[j] = fast_exp(get(row[j]) - high); total += e[j]; }
         float scale = 1.0f / total;
-#pragma omp simd
-        for (I j = from; j < to; j++) put(row[j], e[j] * scale);
+        SIMD for (I j = from; j < to; j++) put(row[j], e[j] * scale);
         memset(row, 0, from * sizeof(T)); memset(row + to, 0, (keys - to) * sizeof(T));
     }
 }
-
 // d_scores in place of d_weights: w * (d - sum(w * d)).
 void causal_softmax_backward(const T* weights, T* d, I n, I queries, I keys, I first, I group, I window, const I* start, I groups) {
     for (I m = 0; m < n; m++) for (I i = 0; i < queries; i++) {
@@ -130,8 +112,7 @@ void causal_softmax_backward(const T* weights, T* d, I n, I queries, I keys, I f
         float dot = 0;
 #pragma omp simd reduction(+ : dot)
         for (I j = from; j < to; j++) dot += get(w[j]) * get(row[j]);
-#pragma omp simd
-        for (I j = from; j < to; j++) put(row[j], get(w[j]) * (get(row[j]) - dot));
+        SIMD for (I j = from; j < to; j++) put(row[j], get(w[j]) * (get(row[j]) - dot));
         memset(row, 0, from * sizeof(T)); memset(row + to, 0, (keys - to) * sizeof(T));
     }
 }
@@ -140,16 +121,14 @@ void causal_softmax_backward(const T* weights, T* d, I n, I queries, I keys, I f
 void swiglu(const T* both, T* out, I rows, I width) {
     for (I r = 0; r < rows; r++) {
         const T* gate = both + r * 2 * width; const T* up = gate + width; T* o = out + r * width;
-#pragma omp simd
-        for (I i = 0; i < width; i++) { float g = get(gate[i]); put(o[i], rounded(g / (1.0f + fast_exp(-g))) * get(up[i])); }
+        SIMD for (I i = 0; i < width; i++) { float g = get(gate[i]); put(o[i], rounded(g / (1.0f + fast_exp(-g))) * get(up[i])); }
     }
 }
 void swiglu_backward(const T* d_out, const T* both, T* d_both, T* out, I rows, I width) {
     for (I r = 0; r < rows; r++) {
         const T* gate = both + r * 2 * width; const T* up = gate + width; const T* d = d_out + r * width;
         T* dg = d_both + r * 2 * width; T* du = dg + width; T* o = out + r * width;
-#pragma omp simd
-        for (I i = 0; i < width; i++) {
+        SIMD for (I i = 0; i < width; i++) {
             float g = get(gate[i]), e = 1.0f + fast_exp(-g), s = 1.0f / e, v = get(d[i]), u = get(up[i]);
             put(o[i], rounded(g / e) * u); put(du[i], v * g * s); put(dg[i], v * u * s * (1.0f + g * (1.0f - s)));
         }
@@ -164,14 +143,9 @@ void log_probs(const T* logits, const I* labels, float inverse_temperature, floa
         float high = -INFINITY, sum = 0, dot = 0, k = inverse_temperature;
 #pragma omp simd reduction(max : high)
         for (I i = 0; i < width; i++) { float v = get(x[i]); high = v > high ? v : high; }
-        if (entropy) {
 #pragma omp simd reduction(+ : sum, dot)
-            for (I i = 0; i < width; i++) { float v = (get(x[i]) - high) * k, e = fast_exp(v); sum += e; dot += e > 0.0f ? e * v : 0.0f; }
-            entropy[r] = logf(sum) - dot / sum;
-        } else {
-#pragma omp simd reduction(+ : sum)
-            for (I i = 0; i < width; i++) sum += fast_exp((get(x[i]) - high) * k);
-        }
+        for (I i = 0; i < width; i++) { float v = (get(x[i]) - high) * k, e = fast_exp(v); sum += e; dot += e > 0.0f ? e * v : 0.0f; }
+        if (entropy) entropy[r] = logf(sum) - dot / sum;
         total[r] = logf(sum) + high * k;
         logprob[r] = get(x[labels[r]]) * k - total[r];
     }
@@ -181,19 +155,45 @@ void log_probs_backward(T* logits, const I* labels, float inverse_temperature, c
                         const float* d_logprob, const float* d_entropy, I rows, I width) {
     for (I r = 0; r < rows; r++) {
         T* x = logits + r * width; float k = inverse_temperature, z = total[r], a = -d_logprob[r] * k;
-        float label = fast_exp(get(x[labels[r]]) * k - z), log_label = get(x[labels[r]]) * k - z;
-        if (entropy) {
-            float b = d_entropy[r] * k, h = entropy[r];
-#pragma omp simd
-            for (I i = 0; i < width; i++) {
-                float v = get(x[i]) * k - z, p = fast_exp(v); put(x[i], p > 0.0f ? p * (a - b * (v + h)) : 0.0f);
-            }
-            put(x[labels[r]], label * (a - b * (log_label + h)) - a);
-        } else {
-#pragma omp simd
-            for (I i = 0; i < width; i++) put(x[i], fast_exp(get(x[i]) * k - z) * a);
-            put(x[labels[r]], label * a - a);
-        }
+        float b = entropy ? d_entropy[r] * k : 0.0f, h = entropy ? entropy[r] : 0.0f;
+        auto slope = [=](T y) { float v = get(y) * k - z, p = fast_exp(v); return p > 0.0f ? p * (a - b * (v + h)) : 0.0f; };
+        float label = slope(x[labels[r]]) - a;
+        SIMD for (I i = 0; i < width; i++) put(x[i], slope(x[i]));
+        put(x[labels[r]], label);
     }
 }
 }
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+typedef float V __attribute__((vector_size(32), aligned(4)));
+enum { PANEL = 24, BLOCK = 48 };  // outputs that lie together, rows that are worked on at once
+
+// R rows by a panel: twelve sums in registers, each in the order of its inputs, whatever rows stand beside it.
+template <I R> static inline void tile(const float* x, const float* w, float* y, I in, I out, I columns, const char* next, I step) {
+    V a[R][3] = {};
+    for (I k = 0; k < in; k++, w += PANEL, next += step) {
+        V w0 = ((const V*)w)[0], w1 = ((const V*)w)[1], w2 = ((const V*)w)[2];
+        asm("" : "+x"(w0), "+x"(w1), "+x"(w2));  // or the compiler reads them from memory for each row
+        __builtin_prefetch(next, 0, 2);
+        for (I r = 0; r < R; r++) { float v = x[r * in + k]; a[r][0] += v * w0; a[r][1] += v * w1; a[r][2] += v * w2; }
+    }
+    for (I r = 0; r < R; r++) memcpy(y + r * out, a[r], columns * sizeof(float));
+}
+
+// y [rows, out] = x [rows, in] W' in float; W [out, in] as panels [out / PANEL, in, PANEL], which threads share out.
+extern "C" void panel_linear(const float* x, const float* panels, float* y, I rows, I in, I out, I threads) {
+    auto part = [=, count = (out + PANEL - 1) / PANEL](I t) {
+        for (I top = 0; top < rows; top += BLOCK) for (I n = count * t / threads; n < count * (t + 1) / threads; n++) {
+            I end = std::min<I>(top + BLOCK, rows), o = n * PANEL, columns = std::min<I>(PANEL, out - o), q;
+            const float* w = panels + o * in; const char* next = (const char*)(w + in * PANEL);
+            I step = PANEL * sizeof(float) / ((end - top + 3) / 4);  // of what is read ahead, a tile's share a pass
+            for (I r = top; r < end; r += 4, next += step * in)  // the last four may make some rows again, the same
+                if (end >= 4) q = std::min<I>(r, end - 4), tile<4>(x + q * in, w, y + q * out + o, in, out, columns, next, step);
+                else for (q = r; q < end; q++) tile<1>(x + q * in, w, y + q * out + o, in, out, columns, next, step);
+        }
+    };
+    std::vector<std::thread> others;
+    for (I t = 1; t < threads; t++) try { others.emplace_back(part, t); } catch (...) { part(t); }
+    part(0); for (auto& other : others) other.join();
+}
+#endif

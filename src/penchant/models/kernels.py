@@ -1,7 +1,8 @@
 """The elementwise passes of a decoder: one sweep over memory each where `kernels.cpp` compiles, PyTorch where not.
 
 Both sides (`models/plain` is the other one) compute in float32 and round once to the tensors' own format; tests hold
-them to each other. A kernel runs in one thread: training splits rows over threads instead.
+them to each other. A kernel runs in one thread: training splits rows over threads instead. One product is here too,
+that of sampling in float32 (`panel_linear`), for processors with AVX2 alone.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from penchant.runtime import cards, native
 
 __all__ = [
     "Seen", "causal_softmax", "causal_softmax_backward", "gather_heads", "log_probs", "log_probs_backward", "norm",
-    "norm_backward", "place_heads", "reason", "swiglu", "swiglu_backward",
+    "norm_backward", "panel_linear", "panels", "place_heads", "reason", "swiglu", "swiglu_backward",
 ]  # fmt: skip
 
 _NUMBER = {torch.float32: "NUMBER=float", torch.bfloat16: "NUMBER=bf16"}
 _KIND: dict[type, Any] = {int: ctypes.c_int64, float: ctypes.c_float}  # else a tensor, or none
 _SOURCE = Path(__file__).with_name("kernels.cpp")
-
+_PANEL = 24  # outputs of a matrix that lie together, as in kernels.cpp
+_A_THREAD = 1 << 18  # numbers of a matrix, for eight rows: less does not pay for a thread
 
 Places = tuple[Tensor | None, Tensor]
 Angles = tuple[Tensor, Tensor]
@@ -65,6 +67,8 @@ def reason() -> str:
     """Whether the compiled kernels are used here, and why (not)."""
     library, why = native.build(_SOURCE, _NUMBER[torch.float32])
     told = ("compiled kernels: " if library else "PyTorch's own kernels: ") + why
+    if hasattr(library, "panel_linear"):
+        told += "; sampling's products in float32 too"
     if not cards.available():
         return told
     return f"{told}; on CUDA: " + (cards.no_compiler() or "compiled by torch.compile")
@@ -78,7 +82,7 @@ def _native(name: str, x: Tensor) -> Callable[..., None] | None:
 @functools.cache
 def _function(name: str, kind: torch.dtype) -> Callable[..., None] | None:
     library, _ = native.build(_SOURCE, _NUMBER[kind])
-    return None if library is None else _Call(library[name])
+    return None if library is None or not hasattr(library, name) else _Call(library[name])
 
 
 class _Call:
@@ -239,3 +243,30 @@ def log_probs_backward(
         call(logits, labels, 1.0 / temperature, total, entropy, d_logprob, d_entropy, rows, width)
         return
     logits.copy_(plain.log_probs_backward(logits, labels, 1.0 / temperature, saved, grads))
+
+
+def panels(weight: Tensor) -> Tensor | None:
+    """A matrix [out, in] as `panel_linear` reads it, [out / 24, in, 24], zeros to fill up; None without that kernel."""
+    if weight.dtype is not torch.float32 or _native("panel_linear", weight) is None:
+        return None
+    out, inside = weight.shape
+    laid = weight.new_zeros(-(-out // _PANEL), inside, _PANEL)
+    whole = out // _PANEL
+    laid[:whole] = weight[: whole * _PANEL].view(whole, _PANEL, inside).transpose(1, 2)
+    if out % _PANEL:
+        laid[whole, :, : out % _PANEL] = weight[whole * _PANEL :].T
+    return laid
+
+
+def panel_linear(x: Tensor, laid: Tensor, out: int) -> Tensor:
+    """x W' of float32 x [N, in] and a matrix of `out` rows as `panels` laid it out -> [N, out].
+
+    A row's bits depend on no other row and on no number of threads: each sum is made in the order of its inputs.
+    """
+    call = _native("panel_linear", x)
+    if call is None:
+        raise RuntimeError("a matrix was laid out for a kernel that is no longer there")
+    y, rows = x.new_empty(len(x), out), len(x)
+    threads = max(1, min(torch.get_num_threads(), laid.numel() * -(-rows // 8) // _A_THREAD))
+    call(x.contiguous(), laid, y, rows, x.shape[1], out, threads)
+    return y

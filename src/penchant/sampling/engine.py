@@ -2,8 +2,8 @@
 
 A prompt that several requests share is run once; places that fall free are taken by the next request; nothing is
 padded. On a CPU the rows are split over lanes, one a thread (two threads that never wait for each other are faster than
-one operation split over two). The numbers that a request draws with depend on its seed alone. On a CPU with oneDNN the
-bits of its log-probs do not depend on the rows beside it either; elsewhere rounding can differ with their number.
+one operation split over two). The numbers that a request draws with depend on its seed alone. On a CPU with our own
+product or oneDNN's the bits of its log-probs do not depend on the rows beside it either; elsewhere rounding can differ.
 """
 
 from __future__ import annotations
