@@ -6,7 +6,7 @@
 For each shape of the model the libraries run in turn, with one thread and with a thread a core that each make a product
 of their own; the best round counts. `PENCHANT_GEMM` has no effect here. Nothing else should run.
 
-`--sampling`: all matrices of the model one after the other, as a step of sampling reads them: in panels for our own
+`--sampling`: all matrices of the model one after the other, as a step of sampling reads them: as they lie, by our own
 kernel (what sampling takes where there is one), laid out by oneDNN (what it takes elsewhere) and turned for NumPy;
 medians, and whether a row's bits depend on how many rows go with it.
 """
@@ -61,8 +61,8 @@ def sampling(config: DecoderConfig, rows: int, threads: int, rounds: int, repeat
         "oneDNN": [functools.partial(_laid_out, torch.ops.mkldnn._reorder_linear_weight(w, 64)) for w in weights],
         "numpy": [functools.partial(_turned, w.T.contiguous()) for w in weights],
     }
-    if kernels.panels(weights[0]) is not None:
-        sides = {"panels": [frozen.Linear(w, None) for w in weights], **sides}
+    if kernels.takes(weights[0]):
+        sides = {"our own": [frozen.Linear((w, None)) for w in weights], **sides}
     inputs = {w.shape[1]: torch.randn(140, w.shape[1]) for w in weights}
 
     def step(side: str) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from penchant.models import functions, kernels
 from penchant.models.buckets import buckets
+from penchant.models.frozen import Linear
 from penchant.runtime import native, processor
 
 
@@ -129,37 +130,50 @@ def test_bfloat16_sides_agree(seed, rows, width):
         assert a.shape == b.shape and _close(a, b, 1e-2)
 
 
-def _laid_out(weight):
-    laid = kernels.panels(weight)
-    if laid is None:
+def _takes(weight):
+    """Whether our own product is here; where it should be it must be."""
+    if not kernels.takes(weight):
         flags = processor._flags() or set()
         compiled = native.build(kernels._SOURCE, "NUMBER=float")[0] is not None
         assert not compiled or "avx2" not in flags or "avx512f" in flags
         pytest.skip("the kernel is for AVX2 alone")
-    return laid
 
 
-@settings(max_examples=40, deadline=None)
-@given(seed=st.integers(0, 999), rows=st.integers(1, 120), inside=st.integers(1, 70), out=st.integers(1, 80))
-def test_a_product_by_panels_gives_a_row_the_same_bits_in_any_company(seed, rows, inside, out):
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 999), rows=st.integers(1, 120), inside=st.integers(1, 12),
+    outs=st.lists(st.integers(3, 80), min_size=1, max_size=3),
+)  # fmt: skip
+def test_our_product_gives_a_row_the_same_bits_in_any_company(seed, rows, inside, outs):
     g = torch.Generator().manual_seed(seed)
-    x, weight = torch.randn(rows, inside, generator=g), torch.randn(out, inside, generator=g)
-    laid = _laid_out(weight)
-    found = kernels.panel_linear(x, laid, out)
-    assert torch.allclose(found.double(), x.double() @ weight.double().T, atol=1e-4)
+    x, weights = torch.randn(rows, 8 * inside, generator=g), [torch.randn(n, 8 * inside, generator=g) for n in outs]
+    _takes(weights[0])
+    found = kernels.rows_linear(x, weights)
+    assert torch.allclose(found.double(), x.double() @ torch.cat(weights).double().T, atol=1e-4)
     some = torch.randperm(rows, generator=g)[: 1 + seed % rows]
-    assert torch.equal(kernels.panel_linear(x[some], laid, out), found[some])
+    assert torch.equal(kernels.rows_linear(x[some], weights), found[some])
 
 
 @pytest.mark.parametrize("threads", [2, 3, 7])
 @pytest.mark.parametrize("rows", [1, 5, 130])
 def test_threads_share_a_product_out_and_change_no_bit(threads, rows, monkeypatch):
-    x, weight = torch.randn(rows, 96), torch.randn(200, 96)  # nine panels: seven threads have one or two each
-    laid = _laid_out(weight)
-    alone = kernels.panel_linear(x, laid, 200)
+    x, weight = (
+        torch.randn(rows, 96),
+        torch.randn(193, 96),
+    )  # the ninth block is one output: seven threads have one or two
+    _takes(weight)
+    alone = kernels.rows_linear(x, [weight])
     monkeypatch.setattr(kernels, "_A_THREAD", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
-    assert torch.equal(kernels.panel_linear(x, laid, 200), alone)
+    assert torch.equal(kernels.rows_linear(x, [weight]), alone)
+
+
+def test_what_our_product_cannot_take_goes_another_way():
+    wide, narrow, turned = torch.randn(8, 12), torch.randn(2, 8), torch.randn(8, 16).T
+    assert not any(map(kernels.takes, (wide, narrow, turned, torch.randn(8, 8).bfloat16())))
+    for weight in (wide, narrow, turned):
+        x = torch.randn(5, weight.shape[1])
+        assert _close(Linear((weight, None))(x), x @ weight.T)
 
 
 def test_a_kernel_is_compiled_once_and_never_half(tmp_path, monkeypatch):

@@ -1,8 +1,9 @@
-"""A decoder's forward alone, for sampling: its matrices stacked and laid out once for the machine; never saved.
+"""A decoder's forward alone, for sampling, over weights that are shared with it or laid out once for the machine.
 
-On a CPU a layout of its own saves a reordering of a matrix at each product, and gives a row the same bits whatever rows
-go with it, which PyTorch's default in float32 does not. In float32 with AVX2 alone it is that of our own kernel, 1.3
-times as fast as oneDNN's for 32 rows and twice for 16 and fewer (docs/performance.md); else oneDNN's.
+In float32 on a CPU with AVX2 alone matrices are read as they lie, by a product of our own: 1.2 to 2 times as fast as
+oneDNN's for up to 32 rows (docs/performance.md). On other CPUs they are stacked and laid out for oneDNN, which saves a
+reordering at each product. Both give a row the same bits whatever rows go with it (oneDNN from two rows on), which
+PyTorch's default in float32 does not.
 """
 
 from __future__ import annotations
@@ -44,21 +45,27 @@ def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class Linear:
-    """y = x W' + b; W as it is, in panels, or in oneDNN's layout."""
+    """y = x W' + b of layers over the same x, side by side: [N, in] -> [N, sum of out].
 
-    def __init__(self, weight: Tensor, bias: Tensor | None):
-        laid = kernels.panels(weight)
-        packs = laid is None and weight.device.type == "cpu" and _packs(weight.dtype)
-        self.bias, self.out, self.panels, self.packed = bias, len(weight), laid is not None, packs or laid is not None
-        self.mark = weight[:: max(1, len(weight) - 1)].float().sum()  # of the first and the last row
-        if packs:
-            laid = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS)
-        self.weight = weight if laid is None else laid
+    Args:
+        layers: a matrix [out, in] and a bias each; all of them have a bias or none has.
+    """
+
+    def __init__(self, *layers: tuple[Tensor, Tensor | None]):
+        weights, biases = [w for w, _ in layers], [b for _, b in layers if b is not None]
+        self.bias = None if not biases else biases[0] if len(biases) == 1 else torch.cat(biases)
+        self.mark = weights[0][0].float().sum() + weights[-1][-1].float().sum()
+        self.shared = weights if all(map(kernels.takes, weights)) else None
+        if self.shared is not None:
+            self.packed = True
+            return
+        weight = weights[0] if len(weights) == 1 else torch.cat(weights)
+        self.packed = weight.device.type == "cpu" and _packs(weight.dtype)
+        self.weight = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), _ROWS) if self.packed else weight
 
     def __call__(self, x: Tensor) -> Tensor:
-        """[N, in] -> [N, out]."""
-        if self.panels:
-            found = kernels.panel_linear(x, self.weight, self.out)
+        if self.shared is not None:
+            found = kernels.rows_linear(x, self.shared)
             return found if self.bias is None else found.add_(self.bias)
         if not self.packed:
             return F.linear(x, self.weight, self.bias)
@@ -83,11 +90,7 @@ def merged(layer: Any) -> tuple[Tensor, Tensor | None]:
 
 
 def _together(*layers: Any) -> Linear:
-    parts = [merged(layer) for layer in layers]
-    if len(parts) == 1:
-        return Linear(*parts[0])
-    biases = [b for _, b in parts if b is not None]
-    return Linear(torch.cat([w for w, _ in parts]), torch.cat(biases) if biases else None)
+    return Linear(*(merged(layer) for layer in layers))
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +105,7 @@ class _Layer:
 
 
 class Frozen:
-    """A decoder's weights as sampling reads them; the decoder's later changes are not seen.
+    """A decoder's weights as sampling reads them; after a change of the decoder make a new one.
 
     Attributes:
         config, dtype, device: those of the decoder.
@@ -122,7 +125,7 @@ class Frozen:
         self.embedding = model.model.embed_tokens.weight.detach()
         self.layers = [self._layer(block) for block in model.model.layers]
         self.last = model.model.norm.weight.detach()
-        self.head = Linear(model.head.detach(), getattr(model, "head_bias", None))
+        self.head = Linear((model.head.detach(), getattr(model, "head_bias", None)))
         self.action_values = [_together(layer) for layer in target_layers(model)]
 
     @staticmethod

@@ -14,8 +14,7 @@ static inline float get(float x) { return x; }
 static inline float get(bf16 x) { uint32_t u = (uint32_t)x.bits << 16; float f; memcpy(&f, &u, 4); return f; }
 static inline void put(float& to, float x) { to = x; }
 static inline void put(bf16& to, float x) { uint32_t u; memcpy(&u, &x, 4); to.bits = (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16); }
-typedef NUMBER T;
-static inline float rounded(float x) { T t; put(t, x); return get(t); }
+typedef NUMBER T; static inline float rounded(float x) { T t; put(t, x); return get(t); }
 
 // exp by 2^n times a polynomial (Cephes' coefficients), relative error 2e-7; below -87 it is 0.
 static inline float fast_exp(float x) {
@@ -28,13 +27,11 @@ static inline float fast_exp(float x) {
 }
 
 extern "C" {
-
 // RMSNorm of x + add (add may be null): sum is x + add, inverse is 1 / rms a row, out = gain * sum * inverse.
 void norm(const T* x, const T* add, const T* gain, T* sum, T* out, float* inverse, I rows, I width, float eps) {
     for (I r = 0; r < rows; r++) {
         const T* a = x + r * width; const T* b = add ? add + r * width : nullptr; T* s = sum + r * width; T* o = out + r * width;
-        const T* from = b ? s : a;
-        float square = 0;
+        const T* from = b ? s : a; float square = 0;
         if (b) SIMD for (I i = 0; i < width; i++) put(s[i], get(a[i]) + get(b[i]));
 #pragma omp simd reduction(+ : square)
         for (I i = 0; i < width; i++) square += get(from[i]) * get(from[i]);
@@ -47,13 +44,9 @@ void norm_backward(const T* d_out, const T* d_add, const T* sum, const T* gain, 
                    I rows, I width) {
     for (I r = 0; r < rows; r++) {
         const T* d = d_out + r * width; const T* s = sum + r * width; T* o = d_sum + r * width;
-        const T* e = d_add ? d_add + r * width : nullptr;
-        float scale = inverse[r], dot = 0;
+        const T* e = d_add ? d_add + r * width : nullptr; float scale = inverse[r], dot = 0;
 #pragma omp simd reduction(+ : dot)
-        for (I i = 0; i < width; i++) {
-            float h = get(s[i]) * scale, g = get(d[i]);
-            d_gain[i] += g * h; dot += g * get(gain[i]) * h;
-        }
+        for (I i = 0; i < width; i++) { float h = get(s[i]) * scale, g = get(d[i]); d_gain[i] += g * h; dot += g * get(gain[i]) * h; }
         float mean = dot / width;
         SIMD for (I i = 0; i < width; i++) put(o[i], scale * (get(gain[i]) * get(d[i]) - get(s[i]) * scale * mean) + (e ? get(e[i]) : 0.0f));
     }
@@ -64,8 +57,7 @@ void norm_backward(const T* d_out, const T* d_add, const T* sum, const T* gain, 
 // turn. back: the transpose (each token stands at one place only).
 void place_heads(T* flat, T* rows, const float* cosine, const float* sine, const I* token, const I* place,
                  I entries, I stride, I heads, I group, I L, I width, float scale, I back) {
-    I half = width / 2;
-    for (I n = 0; n < entries; n++) {
+    for (I n = 0, half = width / 2; n < entries; n++) {
         I t = token ? token[n] : n, s = place[n] / L, l = place[n] % L;
         const float* c = cosine ? cosine + t * half : nullptr; const float* z = sine + t * half;
         for (I m = 0; m < heads / group; m++) for (I j = 0; j < group; j++) {
@@ -99,8 +91,7 @@ void causal_softmax(T* scores, I n, I queries, I keys, I first, I group, I windo
         for (I j = from; j < to; j++) { float v = get(row[j]); high = v > high ? v : high; }
 #pragma omp simd reduction(+ : total)
         for (I j = from; j < to; j++) { e[j] = fast_exp(get(row[j]) - high); total += e[j]; }
-        float scale = 1.0f / total;
-        SIMD for (I j = from; j < to; j++) put(row[j], e[j] * scale);
+        total = 1.0f / total; SIMD for (I j = from; j < to; j++) put(row[j], e[j] * total);
         memset(row, 0, from * sizeof(T)); memset(row + to, 0, (keys - to) * sizeof(T));
     }
 }
@@ -139,15 +130,13 @@ void swiglu_backward(const T* d_out, const T* both, T* d_both, T* out, I rows, I
 void log_probs(const T* logits, const I* labels, float inverse_temperature, float* logprob, float* total, float* entropy,
                I rows, I width) {
     for (I r = 0; r < rows; r++) {
-        const T* x = logits + r * width;
-        float high = -INFINITY, sum = 0, dot = 0, k = inverse_temperature;
+        const T* x = logits + r * width; float high = -INFINITY, sum = 0, dot = 0, k = inverse_temperature;
 #pragma omp simd reduction(max : high)
         for (I i = 0; i < width; i++) { float v = get(x[i]); high = v > high ? v : high; }
 #pragma omp simd reduction(+ : sum, dot)
         for (I i = 0; i < width; i++) { float v = (get(x[i]) - high) * k, e = fast_exp(v); sum += e; dot += e > 0.0f ? e * v : 0.0f; }
         if (entropy) entropy[r] = logf(sum) - dot / sum;
-        total[r] = logf(sum) + high * k;
-        logprob[r] = get(x[labels[r]]) * k - total[r];
+        total[r] = logf(sum) + high * k; logprob[r] = get(x[labels[r]]) * k - total[r];
     }
 }
 // d_logits in place of logits, from d_logprob and d_entropy: (onehot - p) * d_logprob - p * (log p + H) * d_entropy, over T.
@@ -165,31 +154,42 @@ void log_probs_backward(T* logits, const I* labels, float inverse_temperature, c
 }
 
 #if defined(__AVX2__) && !defined(__AVX512F__)
+#include <immintrin.h>
 typedef float V __attribute__((vector_size(32), aligned(4)));
-enum { PANEL = 24, BLOCK = 48 };  // outputs that lie together, rows that are worked on at once
+enum { WIDE = 24, BLOCK = 48 };  // outputs whose weights stay in the cache, rows that are worked on at once
 
-// R rows by a panel: twelve sums in registers, each in the order of its inputs, whatever rows stand beside it.
-template <I R> static inline void tile(const float* x, const float* w, float* y, I in, I out, I columns, const char* next, I step) {
-    V a[R][3] = {};
-    for (I k = 0; k < in; k++, w += PANEL, next += step) {
-        V w0 = ((const V*)w)[0], w1 = ((const V*)w)[1], w2 = ((const V*)w)[2];
+// Four rows [in / 8, 4, 8] by three outputs: twelve times eight sums in registers. Of four numbers a row the last is none.
+static inline void tile(const float* x, const float* w, float* y, I in, const char* next, I step) {
+    V a[4][3] = {};
+    for (I k = 0; k < in; k += 8, x += 32, w += 8, next += step) {
+        V w0 = *(const V*)w, w1 = *(const V*)(w + in), w2 = *(const V*)(w + 2 * in);
         asm("" : "+x"(w0), "+x"(w1), "+x"(w2));  // or the compiler reads them from memory for each row
         __builtin_prefetch(next, 0, 2);
-        for (I r = 0; r < R; r++) { float v = x[r * in + k]; a[r][0] += v * w0; a[r][1] += v * w1; a[r][2] += v * w2; }
+        for (I r = 0; r < 4; r++) { V v = ((const V*)x)[r]; asm("" : "+x"(v)); a[r][0] += v * w0; a[r][1] += v * w1; a[r][2] += v * w2; }
     }
-    for (I r = 0; r < R; r++) memcpy(y + r * out, a[r], columns * sizeof(float));
+    for (I r = 0; r < 4; r++) {
+        __m256 s = _mm256_hadd_ps(_mm256_hadd_ps((__m256)a[r][0], (__m256)a[r][1]), _mm256_hadd_ps((__m256)a[r][2], (__m256)a[r][2]));
+        _mm_storeu_ps(y + r * (WIDE + 8), _mm_add_ps(_mm256_castps256_ps128(s), _mm256_extractf128_ps(s, 1)));
+    }
 }
 
-// y [rows, out] = x [rows, in] W' in float; W [out, in] as panels [out / PANEL, in, PANEL], which threads share out.
-extern "C" void panel_linear(const float* x, const float* panels, float* y, I rows, I in, I out, I threads) {
-    auto part = [=, count = (out + PANEL - 1) / PANEL](I t) {
-        for (I top = 0; top < rows; top += BLOCK) for (I n = count * t / threads; n < count * (t + 1) / threads; n++) {
-            I end = std::min<I>(top + BLOCK, rows), o = n * PANEL, columns = std::min<I>(PANEL, out - o), q;
-            const float* w = panels + o * in; const char* next = (const char*)(w + in * PANEL);
-            I step = PANEL * sizeof(float) / ((end - top + 3) / 4);  // of what is read ahead, a tile's share a pass
-            for (I r = top; r < end; r += 4, next += step * in)  // the last four may make some rows again, the same
-                if (end >= 4) q = std::min<I>(r, end - 4), tile<4>(x + q * in, w, y + q * out + o, in, out, columns, next, step);
-                else for (q = r; q < end; q++) tile<1>(x + q * in, w, y + q * out + o, in, out, columns, next, step);
+// y [rows, stride], its first out columns, = x [rows, in] W' in float, W [out, in] as it lies; in % 8 is 0, out at least 3.
+extern "C" void rows_linear(const float* x, const float* w, float* y, I rows, I in, I out, I stride, I threads) {
+    auto part = [=, count = (out + WIDE - 1) / WIDE](I t) {
+        std::vector<float> tiles(std::min<I>((rows + 3) / 4 * 4, BLOCK) * in);
+        for (I top = 0; top < rows; top += BLOCK) {
+            I end = std::min<I>(top + BLOCK, rows), step = WIDE * sizeof(float) / ((end - top + 3) / 4);  // read ahead, a pass
+            for (I r = 0; r < end - top; r++) for (I k = 0; k < in; k += 8)
+                memcpy(&tiles[(r / 4 * in + k) * 4 + r % 4 * 8], x + (top + r) * in + k, sizeof(V));
+            for (I n = count * t / threads * WIDE; n < count * (t + 1) / threads * WIDE; n += WIDE) {
+                I last = std::min<I>(n + WIDE, out); const char* next = (const char*)(w + last * in);
+                for (I r = top; r < end; r += 4) {
+                    float found[4][WIDE + 8];
+                    for (I o = n, q; o < last; o += 3, next += in / 8 * step)  // the last three may make some again
+                        q = std::min<I>(o, out - 3), tile(&tiles[(r - top) * in], w + q * in, found[0] + 2 + q - n, in, next, step);
+                    for (I q = r; q < end && q < r + 4; q++) memcpy(y + q * stride + n, found[q - r] + 2, (last - n) * sizeof(float));
+                }
+            }
         }
     };
     std::vector<std::thread> others;

@@ -2,14 +2,14 @@
 
 Both sides (`models/plain` is the other one) compute in float32 and round once to the tensors' own format; tests hold
 them to each other. A kernel runs in one thread: training splits rows over threads instead. One product is here too,
-that of sampling in float32 (`panel_linear`), for processors with AVX2 alone.
+that of sampling in float32 (`rows_linear`), for processors with AVX2 alone.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +22,12 @@ from penchant.runtime import cards, native
 
 __all__ = [
     "Seen", "causal_softmax", "causal_softmax_backward", "gather_heads", "log_probs", "log_probs_backward", "norm",
-    "norm_backward", "panel_linear", "panels", "place_heads", "reason", "swiglu", "swiglu_backward",
+    "norm_backward", "place_heads", "reason", "rows_linear", "swiglu", "swiglu_backward", "takes",
 ]  # fmt: skip
 
 _NUMBER = {torch.float32: "NUMBER=float", torch.bfloat16: "NUMBER=bf16"}
 _KIND: dict[type, Any] = {int: ctypes.c_int64, float: ctypes.c_float}  # else a tensor, or none
 _SOURCE = Path(__file__).with_name("kernels.cpp")
-_PANEL = 24  # outputs of a matrix that lie together, as in kernels.cpp
 _A_THREAD = 1 << 18  # numbers of a matrix, for eight rows: less does not pay for a thread
 
 Places = tuple[Tensor | None, Tensor]
@@ -67,7 +66,7 @@ def reason() -> str:
     """Whether the compiled kernels are used here, and why (not)."""
     library, why = native.build(_SOURCE, _NUMBER[torch.float32])
     told = ("compiled kernels: " if library else "PyTorch's own kernels: ") + why
-    if hasattr(library, "panel_linear"):
+    if hasattr(library, "rows_linear"):
         told += "; sampling's products in float32 too"
     if not cards.available():
         return told
@@ -245,28 +244,24 @@ def log_probs_backward(
     logits.copy_(plain.log_probs_backward(logits, labels, 1.0 / temperature, saved, grads))
 
 
-def panels(weight: Tensor) -> Tensor | None:
-    """A matrix [out, in] as `panel_linear` reads it, [out / 24, in, 24], zeros to fill up; None without that kernel."""
-    if weight.dtype is not torch.float32 or _native("panel_linear", weight) is None:
-        return None
+def takes(weight: Tensor) -> bool:
+    """Whether `rows_linear` multiplies by this matrix [out, in] here, as it lies."""
     out, inside = weight.shape
-    laid = weight.new_zeros(-(-out // _PANEL), inside, _PANEL)
-    whole = out // _PANEL
-    laid[:whole] = weight[: whole * _PANEL].view(whole, _PANEL, inside).transpose(1, 2)
-    if out % _PANEL:
-        laid[whole, :, : out % _PANEL] = weight[whole * _PANEL :].T
-    return laid
+    fits = weight.dtype is torch.float32 and weight.is_contiguous() and inside % 8 == 0 and out >= 3
+    return fits and _native("rows_linear", weight) is not None
 
 
-def panel_linear(x: Tensor, laid: Tensor, out: int) -> Tensor:
-    """x W' of float32 x [N, in] and a matrix of `out` rows as `panels` laid it out -> [N, out].
+def rows_linear(x: Tensor, weights: Sequence[Tensor]) -> Tensor:
+    """x W' of float32 x [N, in] for matrices [out, in] that it `takes`, side by side: [N, sum of out].
 
-    A row's bits depend on no other row and on no number of threads: each sum is made in the order of its inputs.
+    A row's bits depend on no other row and on no number of threads: each sum is made in an order of its own.
     """
-    call = _native("panel_linear", x)
+    call, rows, total = _native("rows_linear", x), len(x), sum(len(weight) for weight in weights)
     if call is None:
-        raise RuntimeError("a matrix was laid out for a kernel that is no longer there")
-    y, rows = x.new_empty(len(x), out), len(x)
-    threads = max(1, min(torch.get_num_threads(), laid.numel() * -(-rows // 8) // _A_THREAD))
-    call(x.contiguous(), laid, y, rows, x.shape[1], out, threads)
+        raise RuntimeError("the kernel of this product is gone")
+    y, x, at = x.new_empty(rows, total), x.contiguous(), 0
+    for weight in weights:
+        threads = max(1, min(torch.get_num_threads(), weight.numel() * -(-rows // 8) // _A_THREAD))
+        call(x, weight, y[:, at:], rows, x.shape[1], len(weight), total, threads)
+        at += len(weight)
     return y
