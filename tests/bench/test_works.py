@@ -68,6 +68,7 @@ def test_limits_are_rates_of_the_models_own_products():
     assert limits.gemm_rate(config, torch.float32, 64, 1) > 1e6
     threads = torch.get_num_threads()
     assert limits.apart_rate(config, torch.float32, 2, 64, 1) > 1e6
+    assert limits.apart_rate(config, torch.float32, 2, 32, 1, sampling=True) > 1e6
     assert torch.get_num_threads() == threads  # its own threads alone are set to one
 
 

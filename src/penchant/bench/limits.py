@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,6 +12,7 @@ import torch
 
 from penchant.models import gemm
 from penchant.models.config import DecoderConfig
+from penchant.models.frozen import Linear
 from penchant.runtime.cards import on_cuda, wait_for
 from penchant.runtime.device import one_thread
 
@@ -62,14 +64,23 @@ def _best(work: Callable[[], object], rounds: int) -> float:
     return best
 
 
-def apart_rate(config: DecoderConfig, dtype: torch.dtype, threads: int, rows: int = ROWS, rounds: int = 5) -> float:
-    """FLOP/s of the model's products in threads that each make their own, as training does: the best round of all."""
+def apart_rate(
+    config: DecoderConfig, dtype: torch.dtype, threads: int, rows: int = ROWS, rounds: int = 5, sampling: bool = False
+) -> float:
+    """FLOP/s of the model's products in threads that each make their own of `rows` rows: the best round of all.
+
+    By the library that training takes, or as sampling reads its matrices.
+    """
     made = shapes(config)
-    sides = {shape: [torch.randn(n, shape[1]).to(dtype) for n in (rows, shape[0])] for shape in set(made)}
+    sides: dict[tuple[int, int], tuple[Callable[[torch.Tensor], torch.Tensor], torch.Tensor]] = {}
+    for shape in set(made):
+        weight, x = torch.randn(shape).to(dtype), torch.randn(rows, shape[1]).to(dtype)
+        sides[shape] = (Linear((weight, None)) if sampling else functools.partial(gemm.linear, weight=weight)), x
 
     def once(_: int) -> None:
         for shape in made:
-            gemm.linear(*sides[shape])
+            product, x = sides[shape]
+            product(x)
 
     with ThreadPoolExecutor(threads, initializer=one_thread) as pool:
         best = _best(lambda: list(pool.map(once, range(threads))), rounds)
@@ -85,8 +96,8 @@ def bandwidth(megabytes: int = 256, rounds: int = 5, device: str = "cpu") -> flo
 def limits(config: DecoderConfig, device: str = "cpu") -> dict[str, Any]:
     """Rates of this machine for a model, with one thread and with all (or of its card), in GFLOP/s and GB/s.
 
-    Products are torch's, split over the threads, and (`apart`) those of training: a product a thread, by the library
-    that `models/gemm` takes.
+    Products are torch's, split over the threads, and (`apart`) a product a thread: those of training by the library
+    that `models/gemm` takes, those of decoding as a lane of sampling makes them.
     """
     if on_cuda(device):
         rates = {f"training_bfloat16_gflop_s_{n}_rows": gemm_rate(config, torch.bfloat16, n, 20, device)
@@ -102,7 +113,8 @@ def limits(config: DecoderConfig, device: str = "cpu") -> dict[str, Any]:
             for dtype in (torch.bfloat16, torch.float32):
                 key = f"{name}_{str(dtype).removeprefix('torch.')}_gflop_s_{threads}"
                 found[key] = round(gemm_rate(config, dtype, rows) / 1e9, 1)
-                if name == "training":
-                    found[f"{key}_apart"] = round(apart_rate(config, dtype, threads) / 1e9, 1)
+                apart = (rows // threads, True) if name == "decoding" else (rows, False)
+                rate = apart_rate(config, dtype, threads, apart[0], sampling=apart[1])
+                found[f"{key}_apart"] = round(rate / 1e9, 1)
     torch.set_num_threads(every)
     return found
