@@ -1,6 +1,6 @@
 """A decoder's forward alone, for sampling, over weights that are shared with it or laid out once for the machine.
 
-In float32 on a CPU with AVX2 alone matrices are read as they lie, by a product of our own: 1.2 to 2 times as fast as
+In float32 on a CPU with AVX2 alone matrices are read as they lie, by a product of our own: 1.2 to 1.8 times as fast as
 oneDNN's for up to 32 rows (docs/performance.md). On other CPUs they are stacked and laid out for oneDNN, which saves a
 reordering at each product. Both give a row the same bits whatever rows go with it (oneDNN from two rows on), which
 PyTorch's default in float32 does not.
