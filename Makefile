@@ -36,7 +36,7 @@ test: lint ## lint, types, import contracts, and the tests that take seconds
 lint: $(DEVELOPED) ## the checks of `make test` without the tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	printf '%s\n' 3.11 3.13 | xargs -P 2 -I VERSION $(BIN)/mypy --python-version VERSION  # what both ends know is in between too
+	printf '%s\n' 3.11 3.12 3.13 | xargs -P 2 -I VERSION $(BIN)/mypy --python-version VERSION
 	$(BIN)/lint-imports
 
 slow: $(DEVELOPED) ## the tests that take longer

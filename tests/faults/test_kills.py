@@ -16,7 +16,7 @@ import pytest
 
 from comparing import everything
 
-KILLS = int(os.environ.get("PENCHANT_KILLS", "0"))  # at least; more until each stage was hit
+KILLS = int(os.environ.get("PENCHANT_KILLS", "20"))  # at least; more until each stage was hit
 SEED = int(os.environ.get("PENCHANT_KILLS_SEED", "0"))
 STAGES = ("prepare", "tokenizer", "mle", "conditional", "tuned", "evaluate", "report")
 LONGEST = {"prepare": 1.5, "tokenizer": 0.5, "report": 0.5}  # seconds after a short stage's begin
@@ -74,7 +74,7 @@ def killed_in(folder: Path, stage: str, chance: random.Random) -> bool:
     return killed
 
 
-@pytest.mark.timeout(60 * 60 * 6 if KILLS > 20 else 900)
+@pytest.mark.timeout(60 * 60 * 6 if KILLS > 20 else 600)
 def test_a_run_killed_at_random_points_of_all_its_stages_ends_as_if_it_had_not_been(whole, tmp_path):
     chance = random.Random(SEED)
     kills, number, hit = 0, 0, set()

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from penchant.models import functions, kernels
 from penchant.models.buckets import buckets
-from penchant.models.frozen import Linear
+from penchant.models.frozen import Frozen, Linear
 from penchant.runtime import native, processor
 
 
@@ -157,15 +157,32 @@ def test_our_product_gives_a_row_the_same_bits_in_any_company(seed, rows, inside
 @pytest.mark.parametrize("threads", [2, 3, 7])
 @pytest.mark.parametrize("rows", [1, 5, 130])
 def test_threads_share_a_product_out_and_change_no_bit(threads, rows, monkeypatch):
-    x, weight = (
-        torch.randn(rows, 96),
-        torch.randn(193, 96),
-    )  # the ninth block is one output: seven threads have one or two
+    x, weight = torch.randn(rows, 96), torch.randn(193, 96)  # the last of nine blocks is one output
     _takes(weight)
     alone = kernels.rows_linear(x, [weight])
     monkeypatch.setattr(kernels, "_A_THREAD", 1)
     monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
     assert torch.equal(kernels.rows_linear(x, [weight]), alone)
+
+
+@pytest.mark.parametrize(("rows", "inside", "outs"), [(1, 8, [3]), (2, 64, [40, 7]), (53, 40, [24, 25, 26])])
+def test_layers_of_sampling_are_one_product_with_and_without_the_kernel(side, rows, inside, outs):
+    torch.manual_seed(0)
+    x, layers = torch.randn(rows, inside), [(torch.randn(n, inside), torch.randn(n)) for n in outs]
+    together = Linear(*layers)
+    found = together(x)
+    assert _close(found, torch.cat([x @ w.T + b for w, b in layers], -1))
+    if together.packed:
+        assert all(torch.equal(together(x[i : i + 1].contiguous())[0], found[i]) for i in range(rows))
+
+
+def test_sampling_keeps_no_copy_of_the_weights(tiny):
+    model = tiny(hidden_size=32, vocab_size=64)
+    _takes(model.head)
+    frozen = Frozen(model)
+    mine = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    linears = [part for layer in frozen.layers for part in (layer.qkv, layer.out, layer.gate_up, layer.down)]
+    assert {w.untyped_storage().data_ptr() for part in [*linears, frozen.head] for w in part.shared} <= mine
 
 
 def test_what_our_product_cannot_take_goes_another_way():

@@ -113,8 +113,8 @@ def limits(config: DecoderConfig, device: str = "cpu") -> dict[str, Any]:
             for dtype in (torch.bfloat16, torch.float32):
                 key = f"{name}_{str(dtype).removeprefix('torch.')}_gflop_s_{threads}"
                 found[key] = round(gemm_rate(config, dtype, rows) / 1e9, 1)
-                apart = (rows // threads, True) if name == "decoding" else (rows, False)
-                rate = apart_rate(config, dtype, threads, apart[0], sampling=apart[1])
-                found[f"{key}_apart"] = round(rate / 1e9, 1)
+                sampling = name == "decoding"
+                each = max(1, rows // threads) if sampling else rows
+                found[f"{key}_apart"] = round(apart_rate(config, dtype, threads, each, sampling=sampling) / 1e9, 1)
     torch.set_num_threads(every)
     return found

@@ -21,7 +21,7 @@ from penchant.models.decoder import Decoder
 from penchant.models.frozen import Frozen
 from penchant.models.hugging_face import Foreign
 from penchant.models.replay import Tape
-from penchant.runtime.device import set_threads
+from penchant.runtime.device import one_thread, set_threads
 from penchant.sampling import unfolded
 from penchant.sampling.board import Face
 from penchant.sampling.cache import Prefix
@@ -226,8 +226,7 @@ def _run(lanes: Sequence[Lane], stop: threading.Event) -> None:
     threads, errors = torch.get_num_threads(), []
 
     def run(lane: Lane) -> None:
-        torch.get_num_threads()  # settled at the first question, which would undo ours later
-        set_threads(1)
+        one_thread()
         try:
             lane.run()
         except BaseException as error:  # of Ctrl-C too: the other lanes must end first
