@@ -17,6 +17,7 @@ import pytest
 from comparing import everything
 
 KILLS = int(os.environ.get("PENCHANT_KILLS", "20"))  # at least; more until each stage was hit
+TIMES = 3  # a stage of one run
 SEED = int(os.environ.get("PENCHANT_KILLS_SEED", "0"))
 STAGES = ("prepare", "tokenizer", "mle", "conditional", "tuned", "evaluate", "report")
 LONGEST = {"prepare": 1.5, "tokenizer": 0.5, "report": 0.5}  # seconds after a short stage's begin
@@ -81,7 +82,7 @@ def test_a_run_killed_at_random_points_of_all_its_stages_ends_as_if_it_had_not_b
     while kills < KILLS or hit < set(STAGES):
         folder = tmp_path / f"run-{number}"
         number += 1
-        for stage in STAGES:
+        for stage in (stage for stage in STAGES for _ in range(TIMES)):
             if (kills < KILLS or stage not in hit) and killed_in(folder, stage, chance):
                 kills += 1
                 hit |= unfinished(folder)
