@@ -37,7 +37,6 @@ class Optimizer:
         self.narrow = any(p.dtype != torch.float32 for p in self.weights)
         parts = [local(p).detach() for p in self.weights]
         self.masters = [p.float().clone() for p in parts] if self.narrow else parts
-        self.wide = [torch.empty_like(m) for m in self.masters] if self.narrow else []  # kept: gradients in float32
         matrix = [p.dim() == 2 and not any(part in n for part in _NOT_MUON) for n, p in named.items()]
         chosen = [i for i in range(len(matrix)) if matrix[i] and options.name == "muon"]
         self.rest = [i for i in range(len(matrix)) if i not in set(chosen)]
@@ -54,12 +53,13 @@ class Optimizer:
         mesh = mesh or Mesh.alone()
         found: list[Tensor] = []
         narrow: list[Tensor] = []
-        for number, (weight, master) in enumerate(zip(self.weights, self.masters, strict=True)):
+        for weight, master in zip(self.weights, self.masters, strict=True):
             grad = weight.grad
             if grad is None and mesh.place.ranks == 1:
                 continue
             narrow.append(torch.zeros_like(local(weight)) if grad is None else local(grad))
-            master.grad = self.wide[number] if self.narrow else narrow[-1]
+            # Until `clear` only: while a model is differentiated its activations need the room.
+            master.grad = torch.empty_like(master) if self.narrow else narrow[-1]
             found.append(master.grad)
             weight.grad = None
         if self.narrow and found:
