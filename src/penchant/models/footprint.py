@@ -50,7 +50,7 @@ def footprint(config: DecoderConfig, wide: bool, length: int, checkpointed: bool
     block = 4 * c.hidden_size + 2 * (inner + group) + inner + 2 * c.intermediate_size + attention
     layers = c.num_hidden_layers
     kept = layers * c.hidden_size + 2 * block if checkpointed else layers * block
-    moments = 8 + (4 if wide else 4 + 4 + size)  # two; gradient, or master, its gradient (at the update) and the weight's own
+    moments = 8 + (4 if wide else 4 + 4 + size)  # two; gradient, or master, one for the update and the weight's own
     head, chunk = c.vocab_size * c.hidden_size * (4 + size), 2 * _LOGITS * size
     return Footprint(
         weights=parameters * (size + moments),
