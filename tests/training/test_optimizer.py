@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 
 import pytest
 import torch
@@ -128,6 +129,19 @@ def test_small_steps_are_not_lost_to_bfloat16() -> None:
     net.fill(0)
     moved = (before.float() - net.a.detach().float()).mean() / net.a.grad.float().mean()
     assert float(moved) == pytest.approx(400 * 1e-5, rel=0.5)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon", "sgd"])
+def test_gradients_in_float32_are_gone_after_the_update(name: str) -> None:
+    """The next forward's activations need their room."""
+    net = Weights(torch.bfloat16)
+    optimizer = Optimizer(net, constant(name), 10)
+    net.fill(1)
+    norm = optimizer.gradients()
+    grads = [weakref.ref(master.grad) for master in optimizer.masters]
+    assert all(grad().dtype == torch.float32 for grad in grads)
+    optimizer.step(1, norm)
+    assert all(grad() is None for grad in grads)
 
 
 def test_tables_of_t5_are_no_matrices_for_muon() -> None:
